@@ -1,0 +1,43 @@
+# One word a job. Each target sets up what it needs; `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check format bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## create .venv and install the broker, the client and all tools
+
+$(STAMP): setup.cfg pyproject.toml Makefile
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,check,bench]'
+	touch $(STAMP)
+
+run: install ## serve on ws://127.0.0.1:8090/v1, kept in ./actorbus.db
+	$(BIN)/actorbus serve
+
+test: install ## run all tests (installs rabbitmq-server with apt if it is missing and may do so)
+	tests/install-rabbitmq.sh
+	$(BIN)/python -m pytest
+
+check: install ## ruff, mypy --strict and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+format: install ## rewrite the sources in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## load test over real sockets; BENCH="--help" shows the options
+	$(BIN)/python -m bench $(BENCH)
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
