@@ -1,0 +1,223 @@
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from tests.conformance.kit import Reader, event, events, soon
+from tests.transport.stores.sqlite_kit import Disk, sqlite, until
+from transport.stores import sqlite_log
+from transport.stores.sqlite import SqliteStore
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "actorbus.db"
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    disk = Disk("slow")
+    yield disk
+    disk.unregister()
+
+
+def counted_commits(store: SqliteStore) -> Callable[[], int]:
+    assert store._log is not None
+    seen: list[int] = []
+
+    def committing() -> bool:
+        seen.append(1)
+        return False
+
+    store._log._connection.set_commit_hook(committing)
+    return lambda: len(seen)
+
+
+def test_what_comes_during_a_commit_shares_the_next(path: Path, disk: Disk) -> None:
+    async def main() -> None:
+        async with sqlite(path, vfs=disk.name) as store:
+            await store.join("t", "a", {}, "new")
+            await store.append("t", events(0), None)
+            reader = await Reader.of(store, "t", "a")
+            seen = await reader.take(1)
+            commits = counted_commits(store)
+            disk.go_on.clear()
+            first = store.append("t", events(1), None)
+            await disk.hangs()
+            appends = [store.append("t", events(number), None) for number in range(2, 200)]
+            settling = asyncio.ensure_future(reader.settle(*seen))
+            joining = asyncio.ensure_future(store.join("u", "a", {}, "new"))
+            await asyncio.sleep(0)
+            disk.go_on.set()
+            await soon(first)
+            await soon(asyncio.gather(*appends))
+            await soon(settling)
+            await soon(joining)
+            assert commits() == 2
+            assert [one.event for one in await reader.take(199)] == [*events(*range(1, 200))]
+            await reader.close()
+
+    asyncio.run(main())
+
+
+def test_what_changes_nothing_costs_no_commit(path: Path) -> None:
+    async def main() -> None:
+        async with sqlite(path) as store:
+            await store.join("t", "a", {"max_attempts": 2}, "new")
+            commits = counted_commits(store)
+            await store.join("t", "a", {"max_attempts": 2}, "new")
+            await store.append("nobody", events(1), None)
+            await store.find("t", "a")
+            await store.topics(after=None, limit=10)
+            await store.forget("t", "nobody")
+            assert commits() == 0
+
+    asyncio.run(main())
+
+
+def test_publishing_costs_one_row_however_many_groups_there_are(path: Path) -> None:
+    async def main() -> None:
+        async with sqlite(path) as store:
+            for number in range(20):
+                await store.join("t", f"app-{number}", {}, "new")
+            assert store._log is not None
+            connection = store._log._connection
+            before = connection.total_changes()
+            await store.append("t", events(*range(50)), None)
+            assert connection.total_changes() - before == 1
+
+    asyncio.run(main())
+
+
+def test_more_rows_than_one_statement_holds_are_all_written(path: Path) -> None:
+    async def main() -> None:
+        async with sqlite(path) as store:
+            names = [f"t{number}" for number in range(150)]
+            await asyncio.gather(*(store.join(name, "a", {}, "new") for name in names))
+            await asyncio.gather(*(store.append(name, (name.encode(),), None) for name in names))
+        async with sqlite(path) as store:
+            infos = await store.topics(after=None, limit=1000)
+            assert [group.backlog for info in infos for group in info.groups] == [1] * 150
+
+    asyncio.run(main())
+
+
+def test_reads_do_not_hold_up_writes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transport.stores.sqlite_writer.READ_SECONDS", 0.0)
+
+    async def main() -> None:
+        async with sqlite(path) as store:
+            await store.join("t", "a", {}, "new")
+            done: list[str] = []
+            reads = [store.topics(after=None, limit=1) for _ in range(50)]
+            tasks = [asyncio.ensure_future(read) for read in reads]
+            for task in tasks:
+                task.add_done_callback(lambda _: done.append("read"))
+            await asyncio.sleep(0)
+            await soon(store.append("t", events(1), None))
+            assert len(done) < 50
+            await soon(asyncio.gather(*tasks))
+
+    asyncio.run(main())
+
+
+def test_the_write_ahead_log_is_moved_into_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_log, "CHECKPOINT_PAGES", 20)
+
+    async def main() -> None:
+        async with sqlite(path) as store:
+            await store.join("t", "a", {}, "new")
+            for number in range(100):
+                await store.append("t", (event(number, size=4_000),), None)
+            await until(lambda: path.stat().st_size > 300_000)
+            assert path.with_name("actorbus.db-wal").stat().st_size < 400_000
+
+    asyncio.run(main())
+
+
+def test_a_fetch_seeks_past_what_is_settled(path: Path) -> None:
+    async def main() -> None:
+        async with sqlite(path) as store:
+            await store.join("t", "a", {}, "new")
+            await store.join("t", "b", {}, "new")
+            for number in range(300):
+                await store.append("t", events(number), None)
+            feed = await store.feed("t", "a", Reader())
+            await feed.settle([(1, 298)])
+            assert store._log is not None
+            read: list[int] = []
+            batches = store._log._tables.batches
+
+            def counted(topic_id: int, position: int) -> Iterator[object]:
+                for batch in batches(topic_id, position):
+                    read.append(batch.first)
+                    yield batch
+
+            store._log._tables.batches = counted  # type: ignore[method-assign, assignment]  # counts
+            found = await feed.fetch(0, 1 << 20)
+            assert [run.batch.first for run in found.runs] == [0, 299]
+            assert read == [0, 1, 299]
+
+    asyncio.run(main())
+
+
+def test_no_statement_looks_at_every_batch(path: Path) -> None:
+    """Start, reading, settling and trimming stay as fast with a million events behind them."""
+    seen: set[str] = set()
+
+    def note(connection: apsw.Connection) -> None:
+        connection.set_profile(lambda statement, _: seen.add(statement))
+
+    apsw.connection_hooks.append(note)
+    try:
+        asyncio.run(_everything(path))
+        asyncio.run(_everything(path))
+    finally:
+        apsw.connection_hooks.pop()
+    about_batches = [one for one in seen if "batches" in one and "CREATE" not in one]
+    assert len(about_batches) >= 6
+    connection = apsw.Connection(str(path))
+    for statement in about_batches:
+        marks = set(re.findall(r"\?\d", statement)) or re.findall(r"\?", statement)
+        values = (1,) * len(marks)
+        plan = str(list(connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)))
+        assert "SCAN batches" not in plan, (statement, plan)
+    connection.close()
+
+
+async def _everything(path: Path) -> None:
+    async with sqlite(path) as store:
+        await store.join("t", "a", {}, "new")
+        await store.join("t", "b", {}, "earliest")
+        await store.append("t", events(1, 2), None)
+        await store.append("t", events(3, 4), None)
+        reader = await Reader.of(store, "t", "a")
+        seen = await reader.take(4)
+        await reader.settle(*seen[1:])
+        await store.topics(after=None, limit=10)
+        await store.forget("t", "b")
+        await store.join("u", "a", {}, "new")
+        await store.append("u", events(5), None)
+        await store.forget("u", "a")
+        await reader.settle(seen[0])
+        await reader.close()
+        await store.join("t", "b", {}, "new")
+
+
+def test_attempts_are_removed_by_their_key(path: Path) -> None:
+    connection = apsw.Connection(str(path))
+    from transport.stores.sqlite_schema import _SCHEMA
+    from transport.stores.sqlite_tables import Changes
+
+    connection.execute(_SCHEMA)
+    changes = Changes()
+    changes.settled_attempts = [(1, 1), (1, 2)]
+    ((statement, values),) = changes.statements()
+    plan = str(list(connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)))
+    assert "SEARCH attempts USING PRIMARY KEY" in plan
+    connection.close()
