@@ -1,0 +1,27 @@
+"""Fixtures that all tests share."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.rabbitmq_node import RabbitNode, running_node
+from transport.stores.rabbitmq.config import Timing
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_node() -> Iterator[RabbitNode]:
+    """A RabbitMQ of our own; skipped where it is not installed, but not in CI."""
+    missing = RabbitNode.missing()
+    if missing is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    yield from running_node(vhosts=120)
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq_node: RabbitNode, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty vhost; since nobody kills the node, stores don't wait for its disk."""
+    monkeypatch.setattr("transport.stores.rabbitmq.store.TIMING", Timing(sync_seconds=0))
+    return rabbitmq_node.url()

@@ -1,0 +1,70 @@
+"""Calls to RabbitMQ, each with a deadline and with errors of ours."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import Any, Final, TypeVar
+
+from actorbus.errors import StoreUnavailableError
+
+T = TypeVar("T")
+
+CALL_SECONDS: Final = 8.0
+"""Under the 10 s that a store call may take, with room for closing what failed."""
+
+_SHOWN: Final = 200
+
+
+async def within(seconds: float, what: str, call: Awaitable[T]) -> T:
+    """The result of `call`, or `StoreUnavailableError` that says `what` failed, and why.
+
+    The call runs in a task of its own: aiormq cancels whoever waits for a connection that is lost,
+    and that must not be taken for a cancellation of the caller. The library's own error is the
+    `__cause__`.
+    """
+    task = asyncio.ensure_future(call)
+    await finished((task,), seconds)
+    return outcome(task, what, seconds)
+
+
+async def finished(tasks: Iterable["asyncio.Future[Any]"], seconds: float) -> None:
+    """Wait for all; those that are not done by the deadline are cancelled."""
+    waiting = tuple(tasks)
+    try:
+        await asyncio.wait(waiting, timeout=seconds)
+    finally:
+        abandon(waiting)
+
+
+def abandon(tasks: Iterable["asyncio.Future[Any]"]) -> None:
+    """Cancel the tasks that are not done; nobody waits for them any more."""
+    for task in tasks:
+        if not task.done():
+            task.add_done_callback(_retrieve)
+            task.cancel()
+
+
+def outcome(task: "asyncio.Future[T]", what: str, seconds: float) -> T:
+    """What a task that was waited for returned; its failure as `StoreUnavailableError`."""
+    if not task.done():
+        raise StoreUnavailableError(f"{what}: no answer in {seconds:g} s")
+    if task.cancelled():
+        raise StoreUnavailableError(f"{what}: the connection was lost")
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if isinstance(error, StoreUnavailableError) or not isinstance(error, Exception):
+        raise error
+    raise StoreUnavailableError(f"{what}: {explain(error)}") from error
+
+
+def explain(error: BaseException | None) -> str:
+    """An error in one short line; aiormq's carry no password and no body."""
+    if error is None:
+        return "closed"
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:_SHOWN]
+
+
+def _retrieve(task: "asyncio.Future[Any]") -> None:
+    if not task.cancelled():
+        task.exception()  # or asyncio logs that nobody asked for it

@@ -1,0 +1,131 @@
+"""Publishing with confirms: pipelined, in order, each with a deadline."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+from zlib import crc32
+
+import msgspec
+from aiormq.channel import Channel
+from aiormq.exceptions import PublishError
+from pamqp.commands import Basic
+
+from actorbus.errors import StoreUnavailableError
+from transport.stores.rabbitmq.calls import CALL_SECONDS, abandon, outcome
+from transport.stores.rabbitmq.connections import Link
+
+LANES: Final = 8
+"""Channels that topics are spread over: RabbitMQ works off one channel in one process."""
+
+_DRAINED_BYTES: Final = 64 * 1024
+"""Bodies from this size on wait until the socket has taken them, so that memory stays bounded."""
+
+Confirm = asyncio.Task[Any]
+
+
+class Outgoing(msgspec.Struct, frozen=True, eq=False):
+    """One message to publish."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    properties: Basic.Properties
+
+
+class Lane:
+    """One publishing channel, opened when it is needed and again after it was closed.
+
+    A channel is closed by RabbitMQ when a message names an exchange that does not exist.
+    """
+
+    def __init__(self, link: Link, closed: Callable[[], None]) -> None:
+        self._link = link
+        self._closed = closed
+        self._channel: Channel | None = None
+        self._order = asyncio.Lock()
+
+    async def send(
+        self, messages: Sequence[Outgoing], ready: Callable[[], Awaitable[None]] | None
+    ) -> list[Confirm]:
+        """Hand the messages over in the order of calls; the tasks end with their confirms."""
+        async with self._order:
+            channel = await self._open()
+            if ready is not None:
+                await ready()
+            create_task = asyncio.get_running_loop().create_task
+            return [create_task(_publish(channel, message)) for message in messages]
+
+    async def _open(self) -> Channel:
+        self._link.check()
+        if self._channel is None or self._channel.is_closed:
+            if self._channel is not None:
+                self._closed()
+            self._channel = await self._link.channel(returns=True)
+        return self._channel
+
+
+class Publisher:
+    """Publishes over a few lanes.
+
+    Attributes:
+        stalled: why the last publish had no confirm in time, None once one has again.
+    """
+
+    def __init__(self, link: Link, closed: Callable[[], None]) -> None:
+        self.stalled: str | None = None
+        self._lanes = [Lane(link, closed) for _ in range(LANES + 1)]
+
+    async def publish(
+        self,
+        messages: Sequence[Outgoing],
+        *,
+        topic: str | None = None,
+        ready: Callable[[], Awaitable[None]] | None = None,
+        seconds: float = CALL_SECONDS,
+    ) -> int:
+        """Publish and wait for all confirms; returns how many messages reached a queue.
+
+        Args:
+            messages: in order.
+            topic: messages of one topic keep the order of calls; None: a lane apart.
+            ready: awaited before, in the same order.
+            seconds: the deadline for all of it.
+
+        Raises:
+            StoreUnavailableError: at least one was not confirmed; whether it was kept is unknown.
+        """
+        lane = self._lanes[LANES if topic is None else crc32(topic.encode()) % LANES]
+        confirms: list[Confirm] = []
+        try:
+            async with asyncio.timeout(seconds):
+                confirms = await lane.send(messages, ready)
+                await asyncio.wait(confirms)
+        except TimeoutError:
+            self.stalled = f"rabbitmq confirmed nothing in {seconds:g} s (memory or disk alarm?)"
+            raise StoreUnavailableError(self.stalled) from None
+        finally:
+            abandon(confirms)
+        return self._routed(confirms, seconds)
+
+    def _routed(self, confirms: Sequence[Confirm], seconds: float) -> int:
+        routed = 0
+        for confirm in confirms:
+            try:
+                outcome(confirm, "rabbitmq confirmed no message", seconds)
+                routed += 1
+            except StoreUnavailableError as error:
+                if not isinstance(error.__cause__, PublishError):
+                    raise
+        self.stalled = None
+        return routed
+
+
+async def _publish(channel: Channel, message: Outgoing) -> None:
+    await channel.basic_publish(
+        message.body,
+        exchange=message.exchange,
+        routing_key=message.routing_key,
+        properties=message.properties,
+        mandatory=True,
+        wait=len(message.body) >= _DRAINED_BYTES,
+    )
