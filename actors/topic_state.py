@@ -1,0 +1,87 @@
+"""How a topic forms batches of what is published, as a pure state machine.
+
+A publish goes out at once when the store is free. What arrives while appends are under way forms
+the next batch, so batches grow by themselves under load and one event alone waits for nothing.
+"""
+
+from collections import deque
+
+import msgspec
+
+from actorbus.limits import BATCH_EVENTS, EVENT_BYTES
+from actors.messages import Publish
+
+BATCH_BYTES = 4 * EVENT_BYTES
+"""Bytes of a batch that joins several publishes: what one read of a group buffers at the least."""
+
+
+class Append(msgspec.Struct, frozen=True, eq=False):
+    """Effect: append these events as one batch; then call `TopicState.done(number)`."""
+
+    number: int
+    events: tuple[bytes, ...]
+    expires_at: int | None
+
+
+class TopicState:
+    """The publishes of one topic that are not durable yet.
+
+    Args:
+        pipeline: appends that may be under way at once (`Abilities.pipeline`).
+    """
+
+    def __init__(self, pipeline: int) -> None:
+        self._pipeline = pipeline
+        self._waiting: deque[Publish] = deque()
+        self._under_way: dict[int, tuple[Publish, ...]] = {}
+        self._number = 0
+
+    def publish(self, request: Publish) -> None:
+        """Take in a publish."""
+        self._waiting.append(request)
+
+    def idle(self) -> bool:
+        """Whether nothing waits or is under way."""
+        return not self._waiting and not self._under_way
+
+    def pump(self) -> list[Append]:
+        """The appends to start now."""
+        effects: list[Append] = []
+        while self._waiting and len(self._under_way) < self._pipeline:
+            batch = self._next_batch()
+            self._number += 1
+            self._under_way[self._number] = batch
+            effects.append(Append(self._number, _events(batch), batch[0].expires_at))
+        return effects
+
+    def done(self, number: int) -> tuple[Publish, ...]:
+        """An append has ended: the publishes to answer, in order."""
+        return self._under_way.pop(number)
+
+    def give_up(self) -> tuple[Publish, ...]:
+        """The store is away: the publishes that wait behind what has just failed.
+
+        They have waited as long as that took; publishers are promised an answer within 10 s.
+        """
+        waiting, self._waiting = tuple(self._waiting), deque()
+        return waiting
+
+    def _next_batch(self) -> tuple[Publish, ...]:
+        first = self._waiting.popleft()
+        batch, events, size = [first], len(first.events), first.size
+        while self._waiting:
+            request = self._waiting[0]
+            events += len(request.events)
+            size += request.size
+            if request.expires_at != first.expires_at:
+                break
+            if events > BATCH_EVENTS or size > BATCH_BYTES:
+                break
+            batch.append(self._waiting.popleft())
+        return tuple(batch)
+
+
+def _events(batch: tuple[Publish, ...]) -> tuple[bytes, ...]:
+    if len(batch) == 1:
+        return batch[0].events
+    return tuple(event for request in batch for event in request.events)
