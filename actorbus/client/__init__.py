@@ -1,0 +1,1 @@
+"""The client library, for asyncio; apps import it from `actorbus` itself."""

@@ -1,0 +1,150 @@
+"""The handler form."""
+
+import asyncio
+
+import pytest
+import structlog
+
+from actorbus import Delivery, RefusedError, connect
+from tests.actorbus.client.fake_broker import FakeBroker, Peer, connected, run
+
+
+def test_a_handler_that_returns_acknowledges_and_one_that_fails_sends_back() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker) as (bus, peer):
+
+            @bus.on("t", ack_wait=9)
+            async def handler(delivery: Delivery) -> None:
+                if delivery.data == "bad":
+                    raise ValueError
+
+            assert (await peer.subscribed())["options"] == {"ack_wait_ms": 9000}
+            with structlog.testing.capture_logs() as logs:
+                ids = await peer.deliver("t", "good", "bad", "good")
+                frames = [await peer.expect("ack") for _ in range(2)]
+            assert frames == [
+                {"type": "ack", "ids": [ids[0], ids[2]]},
+                {"type": "ack", "ids": [ids[1]], "status": "RETRY"},
+            ]
+            assert [(log["event"], log["event_id"], log["attempt"]) for log in logs] == [
+                ("handler_failed", f"e{ids[1]}", 1)
+            ]
+
+    run(test())
+
+
+def test_what_a_handler_settles_itself_stays_as_it_is() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker) as (bus, peer):
+
+            @bus.on("t")
+            async def handler(delivery: Delivery) -> None:
+                await delivery.drop("no use")
+
+            await peer.subscribed()
+            await peer.deliver("t", 1)
+            assert (await peer.expect("ack"))["status"] == "DROP"
+            await bus.flow(1)
+            await peer.expect("flow")
+            assert [f["type"] for f in peer.seen].count("ack") == 1
+
+    run(test())
+
+
+def test_as_many_events_are_handled_at_a_time_as_asked_for() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker) as (bus, peer):
+            running: list[Delivery] = []
+            go_on = asyncio.Event()
+            two = asyncio.Event()
+
+            @bus.on("t", concurrency=2)
+            async def handler(delivery: Delivery) -> None:
+                running.append(delivery)
+                if len(running) == 2:
+                    two.set()
+                await go_on.wait()
+
+            await peer.subscribed()
+            ids = await peer.deliver("t", 1, 2, 3)
+            await two.wait()
+            assert [d.data for d in running] == [1, 2]
+            go_on.set()
+            acked: list[int] = []
+            while len(acked) < 3:
+                acked += (await peer.acked())["ids"]
+            assert sorted(acked) == ids
+
+    run(test())
+
+
+def test_a_handler_registered_before_the_bus_opens_runs_once_it_does() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker:
+            bus = connect(broker.url, app_id="app", close_timeout=0.3)
+            seen: list[object] = []
+
+            @bus.on("t")
+            async def handler(delivery: Delivery) -> None:
+                seen.append(delivery.data)
+
+            async def greet() -> Peer:
+                peer = await broker.greeted()
+                await peer.subscribed()
+                return peer
+
+            greeting = asyncio.ensure_future(greet())
+            async with bus:
+                assert greeting.done()  # entering has waited until the group exists
+                peer = await greeting
+                await peer.deliver("t", 1)
+                await peer.expect("ack")
+            assert seen == [1]
+
+    run(test())
+
+
+def test_closing_lets_handlers_end_and_cuts_off_those_that_take_too_long() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker, close_timeout=0.2) as (bus, peer):
+            both = asyncio.Barrier(2)
+
+            @bus.on("t", concurrency=2)
+            async def handler(delivery: Delivery) -> None:
+                await both.wait()
+                if delivery.data == "slow":
+                    await asyncio.Event().wait()
+
+            await peer.subscribed()
+            ids = await peer.deliver("t", "quick", "slow")
+            assert (await peer.expect("ack"))["ids"] == ids[:1]
+            closing = asyncio.ensure_future(bus.close())
+            cut_off = await peer.acked()
+            assert (cut_off["ids"], cut_off["status"]) == (ids[1:], "RETRY")
+            await closing
+
+    run(test())
+
+
+def test_a_refused_subscription_of_a_handler_ends_the_bus() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker) as (bus, peer):
+
+            @bus.on("t")
+            async def handler(delivery: Delivery) -> None: ...
+
+            await peer.refuse("subscribe", "forbidden")
+            with pytest.raises(RefusedError, match="forbidden"):
+                await bus.wait_closed()
+
+    run(test())
+
+
+def test_a_wrong_registration_is_refused_at_once() -> None:
+    bus = connect(app_id="app")
+    with pytest.raises(RefusedError, match="concurrency"):
+        bus.on("t", concurrency=0)
+    with pytest.raises(RefusedError, match="invalid_name"):
+        bus.on("no topic")
+    with pytest.raises(RefusedError, match="invalid_option"):
+        bus.on("t", ack_wait=0)
