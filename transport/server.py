@@ -1,0 +1,116 @@
+"""The listening socket: the WebSocket handshake, and `/healthz` and `/metrics` beside it."""
+
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import NegotiationError
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from actorbus.codec import CODECS
+from actorbus.limits import FRAME_BYTES
+from transport.metrics import CONTENT_TYPE, render
+from transport.session import Session
+
+if TYPE_CHECKING:
+    from transport.broker import Broker
+
+log = structlog.get_logger("actorbus.transport")
+
+PATH: Final = "/v1"
+
+CLOSE_SECONDS: Final = 3.0
+"""How long a closing handshake may take before the connection is dropped."""
+
+RECEIVE_QUEUE: Final = 4
+"""Messages buffered a connection; with the longest frames some 32 MiB at the worst."""
+
+
+async def listen(broker: "Broker", host: str, port: int, origins: Sequence[str]) -> Server:
+    """Accept connections on `host` and `port` (0 for a free one).
+
+    Raises:
+        OSError: the address can't be had.
+    """
+    return await serve(
+        lambda connection: _handle(broker, connection),
+        host,
+        port,
+        process_request=lambda _, request: _answer(broker, request, frozenset(origins)),
+        select_subprotocol=_select_subprotocol,
+        compression=None,
+        max_size=FRAME_BYTES,
+        max_queue=RECEIVE_QUEUE,
+        ping_interval=None,  # SocketWire pings, and knows what the library's pings do not
+        close_timeout=CLOSE_SECONDS,
+        open_timeout=10,
+        server_header="actorbus",
+        logger=_quiet_logger(),
+    )
+
+
+async def _handle(broker: "Broker", connection: ServerConnection) -> None:
+    await Session(connection, broker).run()
+
+
+def _answer(broker: "Broker", request: Request, origins: frozenset[str]) -> Response | None:
+    """Answer plain HTTP; None lets the handshake go on. A failure of ours is logged, here."""
+    try:
+        return _route(broker, request, origins)
+    except Exception:
+        log.exception("request failed", path=request.path)
+        return _respond(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error\n")
+
+
+def _route(broker: "Broker", request: Request, origins: frozenset[str]) -> Response | None:
+    path = request.path.partition("?")[0]
+    if path == "/healthz":
+        reason = broker.health()
+        if reason is None:
+            return _respond(HTTPStatus.OK, "ok\n")
+        return _respond(HTTPStatus.SERVICE_UNAVAILABLE, reason + "\n")
+    if path == "/metrics":
+        return _respond(HTTPStatus.OK, render(broker), CONTENT_TYPE)
+    if path != PATH:
+        return _respond(HTTPStatus.NOT_FOUND, f"nothing here; apps connect to {PATH}\n")
+    foreign = set(request.headers.get_all("Origin")) - origins
+    if foreign and "*" not in origins:
+        return _respond(HTTPStatus.FORBIDDEN, "this origin is not allowed; see serve --origin\n")
+    return None
+
+
+def _select_subprotocol(
+    _connection: ServerConnection, offered: Sequence[Subprotocol]
+) -> Subprotocol | None:
+    if not offered:
+        return None  # a person with a plain WebSocket tool: JSON
+    for name in offered:
+        if name in CODECS:
+            return name
+    raise NegotiationError(f"unknown subprotocols; use one of {', '.join(CODECS)}")
+
+
+def _respond(
+    status: HTTPStatus, text: str, content_type: str = "text/plain; charset=utf-8"
+) -> Response:
+    body = text.encode()
+    headers = Headers(
+        {
+            "Content-Type": content_type,
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        }
+    )
+    return Response(status.value, status.phrase, headers, body)
+
+
+def _quiet_logger() -> logging.Logger:
+    """Silence the library: it logs tracebacks of what a peer does wrong, and we log our own."""
+    logger = logging.getLogger("actorbus.websockets")
+    logger.setLevel(logging.CRITICAL)
+    return logger
