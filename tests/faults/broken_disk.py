@@ -1,0 +1,47 @@
+"""A broker on a disk that fails as soon as a certain file exists.
+
+python -m tests.faults.broken_disk FILE serve ...
+"""
+
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from transport.cli import main
+
+BASE: Final = "unix"
+"""What it stands before: no name would mean the default, which is itself."""
+
+
+def program(broken: Path) -> tuple[str, ...]:
+    """The interpreter's arguments for this broker."""
+    return ("-m", "tests.faults.broken_disk", str(broken), "serve")
+
+
+class BrokenDisk(apsw.VFS):
+    """SQLite's file system, with files that can't be made durable."""
+
+    def __init__(self, broken: Path) -> None:
+        self._broken = broken
+        super().__init__("broken", BASE, makedefault=True)
+
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - SQLite's name
+        return _File(self._broken, name, flags)
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, broken: Path, name: Any, flags: list[int]) -> None:
+        self._broken = broken
+        super().__init__(BASE, name, flags)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
+        if self._broken.exists():
+            raise apsw.IOError("disk I/O error (injected)")
+        super().xSync(flags)
+
+
+if __name__ == "__main__":
+    disk = BrokenDisk(Path(sys.argv.pop(1)))
+    main()
