@@ -1,0 +1,1 @@
+"""Load tests of the broker with app processes over real sockets; see README.md."""
