@@ -1,6 +1,11 @@
 """A bound on bytes held, and the wait for room in it."""
 
 import asyncio
+from collections import deque
+from typing import Final
+
+ADMISSION_SECONDS: Final = 0.001
+"""Between two who have waited for room: the first must have had the time to take it."""
 
 
 class Budget:
@@ -13,13 +18,14 @@ class Budget:
         held: bytes now.
     """
 
-    __slots__ = ("_waiters", "_watchers", "held", "limit")
+    __slots__ = ("_admitting", "_waiters", "_watchers", "held", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: deque[asyncio.Future[None]] = deque()
         self._watchers: list[asyncio.Future[None]] = []
+        self._admitting = False
 
     def full(self) -> bool:
         """Whether nothing more is admitted."""
@@ -30,21 +36,35 @@ class Budget:
         self.held += size
 
     def release(self, size: int) -> None:
-        """Hold `size` bytes less, and wake who waits for room."""
+        """Hold `size` bytes less, and wake who waits for that."""
         self.held -= size
+        if self._waiters and not self._admitting:
+            self._admit()
         if self._watchers and self.held <= 0:
             watchers, self._watchers = self._watchers, []
-            _wake(watchers)
-        if self._waiters and not self.full():
-            waiters, self._waiters = self._waiters, []
-            _wake(waiters)
+            for watcher in watchers:
+                if not watcher.done():
+                    watcher.set_result(None)
+
+    def _admit(self) -> None:
+        """Wake one waiter, and soon the next: all at once, the first would take all the room."""
+        self._admitting = False
+        while self._waiters and not self.full():
+            waiter = self._waiters.popleft()
+            if waiter.done():
+                continue
+            waiter.set_result(None)
+            self._admitting = bool(self._waiters)
+            if self._admitting:
+                asyncio.get_running_loop().call_later(ADMISSION_SECONDS, self._admit)
+            return
 
     async def emptied(self) -> None:
         """Wait until nothing is held."""
         while self.held > 0:
-            waiter = asyncio.get_running_loop().create_future()
-            self._watchers.append(waiter)
-            await waiter
+            watcher = asyncio.get_running_loop().create_future()
+            self._watchers.append(watcher)
+            await watcher
 
     async def room(self, seconds: float) -> bool:
         """Wait until there is room, at most so long; whether there is."""
@@ -61,9 +81,3 @@ class Budget:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
         return True
-
-
-def _wake(waiters: list[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)

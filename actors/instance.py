@@ -54,7 +54,6 @@ class InstanceActor(LoopActor):
         self.deliveries: Deliveries = Deliveries(self, hello.max_in_flight, first_id)
         self._pending = Pendings()
         self._going = False
-        self._held: dict[str, list[Received]] = {}
         self.budget = supervisor.publish_budget()
 
     def on_start(self) -> None:
@@ -80,28 +79,10 @@ class InstanceActor(LoopActor):
     # --- the client's frames ------------------------------------------------------------------
 
     def _on_received(self, message: Received) -> None:
-        frame = message.frame
-        if isinstance(frame, frames.Publish) and self._pending.asked(frame.topic):
-            self._hold(message, frame)
-            return
         try:
             _FRAMES[type(message.frame)](self, message.frame)
         except RefusedError as error:
             self._refuse(getattr(message.frame, "ref", None), error.code, error.message)
-
-    def _hold(self, message: Received, frame: frames.Publish) -> None:
-        """Keep a publish until the `subscribe` before it is answered, so that its group gets it."""
-        if self.budget.full():
-            self._overloaded(frame.ref)
-            return
-        self.budget.add(message.size)
-        self._held.setdefault(frame.topic, []).append(message)
-
-    def _take_held(self, topic: str) -> None:
-        if not self._pending.asked(topic):
-            for message in self._held.pop(topic, ()):
-                self.budget.release(message.size)
-                self._on_received(message)
 
     def _on_refused(self, message: Refused) -> None:
         self._refuse(message.ref, message.code, message.message)
@@ -185,7 +166,6 @@ class InstanceActor(LoopActor):
                 f"topic {message.topic} failed and restarts; try again",
                 retryable=True,
             )
-        self._take_held(message.topic)
 
     def _on_subscribe(self, frame: frames.Subscribe) -> None:
         if self._going:
@@ -205,7 +185,6 @@ class InstanceActor(LoopActor):
         else:
             self.deliveries.subscribed.add(message.topic)
             self._reply(ref, frames.Subscribed(ref, message.topic, message.options.as_map()))
-        self._take_held(message.topic)
 
     def _on_unsubscribe(self, frame: frames.Unsubscribe) -> None:
         topic = frame.topic
@@ -227,7 +206,6 @@ class InstanceActor(LoopActor):
         else:
             self.deliveries.subscribed.discard(message.topic)
             self._reply(ref, frames.Unsubscribed(ref, message.topic, forget=message.forget))
-        self._take_held(message.topic)
 
     def _on_inspect(self, frame: frames.Inspect) -> None:
         ref = frame.ref

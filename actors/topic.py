@@ -35,6 +35,7 @@ class TopicActor(LoopActor):
         self._store = supervisor.store
         self._state = TopicState(self._store.abilities.pipeline)
         self._lanes: dict[str, Lane] = {}
+        self._creating: set[Request] = set()
         self.idle_since = supervisor.clock.now().mono
 
     def on_start(self) -> None:
@@ -54,8 +55,7 @@ class TopicActor(LoopActor):
             case msg.AppendDone():
                 self._on_append_done(message)
             case msg.Subscribe() | msg.Unsubscribe():
-                self._lanes.setdefault(message.app_id, Lane()).add(message)
-                self._advance(message.app_id)
+                self._on_request(message)
             case _JoinDone():
                 self._on_join_done(message)
             case _ForgetDone():
@@ -64,9 +64,13 @@ class TopicActor(LoopActor):
                 raise TypeError(message)
 
     def on_turn_end(self) -> None:
-        """Start the appends that this turn's publishes and answers allow."""
-        for effect in self._state.pump():
-            self._append(effect)
+        """Start the appends that this turn's publishes and answers allow.
+
+        What is published behind a subscribe that creates the group belongs to that group.
+        """
+        if not self._creating:
+            for effect in self._state.pump():
+                self._append(effect)
         if not self.idle():
             self.idle_since = self._supervisor.clock.now().mono
 
@@ -88,12 +92,17 @@ class TopicActor(LoopActor):
             self._count(sum(len(request.events) for request in requests))
         else:
             log.warning("append failed", topic=self.cell.name, reason=message.failure)
+        self._answer_publishes(requests, groups, message.failure)
         if message.passing:
-            requests += self._state.give_up()
+            self._answer_publishes(self._state.give_up(), None, message.failure)
+        self._notify(message.appended)
+
+    def _answer_publishes(
+        self, requests: tuple[msg.Publish, ...], groups: int | None, failure: msg.Failure | None
+    ) -> None:
         for request in requests:
             self.cell.budget.release(request.size)
-            tell(request.reply_to, msg.PublishDone(request.token, groups, message.failure))
-        self._notify(message.appended)
+            tell(request.reply_to, msg.PublishDone(request.token, groups, failure))
 
     def _count(self, events: int) -> None:
         self.cell.counters.published += events
@@ -109,6 +118,14 @@ class TopicActor(LoopActor):
                 tell_merged(group.ref, notice)
 
     # --- groups -------------------------------------------------------------------------------
+
+    def _on_request(self, request: Request) -> None:
+        group = self.cell.groups.get(request.app_id)
+        asleep = group is None or group.ref is None or request.app_id in self._lanes
+        if asleep and isinstance(request, msg.Subscribe):
+            self._creating.add(request)
+        self._lanes.setdefault(request.app_id, Lane()).add(request)
+        self._advance(request.app_id)
 
     def _advance(self, app_id: str) -> None:
         """Begin what the group's lane lets begin."""
@@ -134,6 +151,9 @@ class TopicActor(LoopActor):
         request = message.request
         self._lanes[request.app_id].done(request)
         self._answer(request, message.options, message.error)
+        if isinstance(message.error, StoreUnavailableError):
+            # what has waited for this must not wait as long again
+            self._answer_publishes(self._state.give_up(), None, failure_of(message.error))
         groups = self._supervisor.groups
         if message.error is None:
             connection = self._supervisor.connections.get(request.member)
@@ -171,6 +191,7 @@ class TopicActor(LoopActor):
     def _answer(
         self, request: Request, options: GroupOptions | None, error: Exception | None
     ) -> None:
+        self._creating.discard(request)
         failure = None if error is None else failure_of(error)
         token, topic = request.token, self.cell.name
         if isinstance(request, msg.Subscribe):

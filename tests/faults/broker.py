@@ -62,6 +62,8 @@ class BrokerProcess:
         traceback: TracebackType | None,
     ) -> None:
         await self.kill()
+        if error is None:
+            assert "Traceback" not in self.log(), "no peer's fault leaves a traceback in the log"
 
     async def start(self) -> None:
         """Start it, on the port it had before, and wait until it listens."""

@@ -143,7 +143,7 @@ def test_a_broker_waits_for_a_rabbitmq_that_is_away_at_its_start(
     async def run() -> None:
         url = own_node.url()
         record = Record([GROUP])
-        await asyncio.to_thread(own_node.stop)
+        await asyncio.to_thread(own_node.kill)
         async with (
             brokers(tmp_path, url, 1) as (broker,),
             RawClient(broker.url, "witness") as witness,

@@ -12,7 +12,7 @@ import msgspec
 
 from actorbus import frames
 from actorbus.codec import MSGPACK
-from actorbus.store import Batch, GroupOptions
+from actorbus.store import Batch, Fetched, GroupOptions
 from actors import effects as fx
 from actors import messages as msg
 from actors.clock import Now
@@ -161,8 +161,12 @@ class World:
             self._count_endings(message)
             self.state.handle(message, self.now())
         before = self._leases()
-        for effect in self.state.pump(self.now()):
+        effects = self.state.pump(self.now())
+        for effect in effects:
             self._act(effect, before)
+        if any(isinstance(effect, fx.Deliver) for effect in effects):
+            out = self.state.leases.count + self.state._offers.count
+            assert out <= (self.state.options.max_in_flight or out), "max_in_flight exceeded"
 
     def _leases(self) -> dict[tuple[int, int], bytes]:
         """The event of every live lease, by member and delivery id."""
@@ -268,19 +272,31 @@ class World:
         if batch is not None:
             self.inbox.append(msg.Notice((batch,)))
 
-    def end_call(self, index: int, *, well: bool) -> None:
+    def ready_calls(self) -> list[fx.StoreCall]:
+        """The store calls that may end now: a queue's fetch waits for something to come."""
+        waits = not self.store.abilities.log and not self.store.unread(None)
+        return [call for call in self.calls if not (waits and isinstance(call, fx.Fetch))]
+
+    def end_call(self, call: fx.StoreCall, *, well: bool) -> None:
         """A store call ends."""
-        call = self.calls.pop(index)
+        self.calls.remove(call)
         match call:
             case fx.Fetch():
                 fetched = self.store.fetch(call.position) if well else None
                 self.inbox.append(msg.FetchDone(fetched))
             case fx.GiveBack():
                 self.inbox.append(msg.Released(self.store.release(call.runs)))
+                for fetch in [one for one in self.calls if isinstance(one, fx.Fetch)]:
+                    self.calls.remove(fetch)
+                    self.inbox.append(msg.FetchDone(Fetched((), fetch.position)))
             case fx.MoveEvent():
                 if well:
                     self.store.move(call.attempt)
                 self.inbox.append(msg.MoveDone(call.attempt.position, well))
+
+    def _end_calls(self) -> None:
+        while ready := self.ready_calls():
+            self.end_call(ready[0], well=True)
 
     def end_letter(self, index: int, *, well: bool) -> None:
         """A dead letter becomes durable, or does not."""
@@ -293,8 +309,7 @@ class World:
         """All actors get their turns, and store calls succeed."""
         for _ in range(rounds):
             self.turn()
-            while self.calls:
-                self.end_call(0, well=True)
+            self._end_calls()
             for client in self.clients.values():
                 client.turn()
 
@@ -387,8 +402,7 @@ class World:
 
     def _calm_round(self) -> None:
         self.turn()
-        while self.calls:
-            self.end_call(0, well=True)
+        self._end_calls()
         while self.letters:
             self.end_letter(0, well=True)
         for client in self.clients.values():
