@@ -21,6 +21,9 @@ LARGE = {"padding": "." * 64_000}
 CUT_OFF_SECONDS = 25.0
 """What the protocol's users are promised."""
 
+STILL = 10
+"""Looks in a row, 50 ms apart, that must find the same."""
+
 
 class Outcome(msgspec.Struct):
     """What happened while one client did not read.
@@ -66,14 +69,18 @@ async def stop_reading(directory: Path) -> Outcome:
 
 
 async def stuck_at(bus: Bus) -> int:
-    """Wait until only the deaf client holds anything; how much."""
-    async with asyncio.timeout(15):
-        while True:
+    """Wait until only the deaf client holds anything; how much.
+
+    What the other instance holds is settled within moments, so the count must stand still.
+    """
+    counts: list[int] = []
+    async with asyncio.timeout(10):
+        while len(counts) < STILL or len(set(counts[-STILL:])) > 1 or not counts[-1]:
             (status,) = await bus.inspect(TOPIC)
             (group,) = status.groups
-            if group.backlog and group.backlog == group.in_flight:
-                return group.backlog
+            counts.append(group.backlog if group.backlog == group.in_flight else 0)  # type: ignore[arg-type]  # SQLite knows it
             await asyncio.sleep(0.05)
+    return counts[-1]
 
 
 async def round_trips(bus: Bus) -> list[float]:
