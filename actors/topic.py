@@ -158,8 +158,9 @@ class TopicActor(LoopActor):
         if message.error is None:
             connection = self._supervisor.connections.get(request.member)
             groups.attach(self.cell, request.app_id, request.member, connection, message.options)
-        groups.recount(self.cell, request.app_id)
         self._advance(request.app_id)
+        if request.app_id not in self._lanes:  # no other join needs the cell
+            groups.recount(self.cell, request.app_id)
 
     def _unsubscribe(self, request: msg.Unsubscribe) -> None:
         group = self.cell.groups.get(request.app_id)

@@ -442,6 +442,38 @@ def test_a_join_waits_for_the_forgetting_before_it() -> None:
     play(script, StickyStore())
 
 
+class HalfAwayStore(MemoryStore):
+    """The first join fails while the second goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joins = 0
+        self.failed = asyncio.Event()
+
+    async def join(self, *args: Any) -> Any:
+        self.joins += 1
+        if self.joins == 1:
+            self.failed.set()
+            raise StoreUnavailableError("away")
+        await self.failed.wait()
+        await turns()
+        return await super().join(*args)
+
+
+def test_a_join_that_fails_leaves_the_one_beside_it() -> None:
+    async def script(stage: Stage) -> None:
+        first, second = stage.app(), stage.app()
+        first.say(frames.Subscribe(1, "orders", {}))
+        second.say(frames.Subscribe(1, "orders", {}))
+        assert (await first.answer(1))["code"] == "store_unavailable"
+        assert (await second.answer(1))["type"] == "subscribed"
+        await second.publish("kept")
+        await second.delivered(1)
+        assert stage.supervisor.counters.restarts == {}
+
+    play(script, HalfAwayStore())
+
+
 def test_a_refused_forget_leaves_the_subscription() -> None:
     async def script(stage: Stage) -> None:
         first, second = stage.app(), stage.app()
