@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack
 
-from actorbus.client.durations import milliseconds
+from actorbus.client.durations import check_deadline, milliseconds
 from actorbus.client.handlers import Handler, Handlers
-from actorbus.client.handshake import Address, Hello
+from actorbus.client.handshake import Address, Hello, check_address
 from actorbus.client.publish_batch import EventErrors, refusal
 from actorbus.client.publish_event import CloudEventObject, from_data, from_event
 from actorbus.client.session import Session, Settings
@@ -75,12 +75,18 @@ def connect(  # the arguments are the protocol's hello, and the deadlines
         wait_for_broker: seconds to keep trying when no broker answers at the start.
 
     Raises:
-        RefusedError: a name is none (`invalid_name`), or a number is out of range.
+        RefusedError: a name is none (`invalid_name`), or an argument makes no sense.
     """
+    check_address(url, token)
     check_app_id(app_id)
     if instance is not None:
         check_instance(instance)
     _check_window(max_in_flight)
+    check_deadline(connect_timeout, "connect_timeout")
+    check_deadline(publish_timeout, "publish_timeout")
+    check_deadline(request_timeout, "request_timeout")
+    check_deadline(close_timeout, "close_timeout", least=0)
+    check_deadline(wait_for_broker, "wait_for_broker", least=0)
     codecs = {"msgpack": MSGPACK, "json": JSON}
     if encoding not in codecs:
         raise RefusedError(
@@ -115,7 +121,8 @@ class Bus:
         """Connect, and start the handlers registered so far; their groups exist when it returns.
 
         Raises:
-            RefusedError: the broker does not take this client (`unauthorized`, `forbidden`…).
+            RefusedError: the broker does not take this client (`unauthorized`, `forbidden`…), or
+                what a handler was registered for.
             ConnectionLostError: no broker answers there.
         """
         if self._session is not None:
@@ -124,7 +131,11 @@ class Bus:
         await session.open()
         self._session = session
         self._handlers.start(session)
-        await self._handlers.ready()
+        try:
+            await self.ready()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(
@@ -139,10 +150,14 @@ class Bus:
         """Return once every handler registered so far is subscribed, and its group durable.
 
         Entering the bus waits for those registered before; this is for handlers that are
-        registered on an open bus. One whose subscription fails ends the bus: see `wait_closed`.
+        registered on an open bus. One whose subscription fails ends the bus.
+
+        Raises:
+            ActorbusError: what ended the bus.
         """
-        self._opened()
+        session = self._opened()
         await self._handlers.ready()
+        session.check()
 
     async def close(self) -> None:
         """Disconnect in order: handlers end, publishes are answered, acknowledgements are durable.
@@ -193,7 +208,8 @@ class Bus:
         Raises:
             InvalidEventError: the event can't be encoded, breaks a rule or is too large.
             RefusedError: the topic is no name, or may not be published to.
-            UnavailableError: no answer within `publish_timeout`; it may be published all the same.
+            UnavailableError: not published within `publish_timeout`, with the broker's last code
+                if it kept refusing, else `timeout`; it may be published all the same.
             ConnectionLostError: the bus has ended.
         """
         publisher = self._opened().publisher
@@ -236,6 +252,11 @@ class Bus:
         publisher = self._opened().publisher
         if attributes and "id" in attributes:
             raise RefusedError(ErrorCode.INVALID_EVENT, "events must not share one id")
+        if isinstance(data, str | bytes | Mapping):
+            raise RefusedError(
+                ErrorCode.INVALID_EVENT,
+                f"publish_many takes the data of several events, not one {type(data).__name__}",
+            )
         if events is None:
             maps = [_event_map(item, attributes, None) for item in data]
         else:
@@ -277,7 +298,8 @@ class Bus:
             options: as for `subscribe`.
 
         Raises:
-            RefusedError: `topic` is no name, or an option is out of range.
+            RefusedError: `topic` is no name or has a handler already (`in_use`), or an option is
+                out of range.
         """
         check_topic(topic)
         changes = to_wire(options)

@@ -4,7 +4,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from actorbus.errors import ActorbusError, ErrorCode, InvalidEventError, RefusedError
+from actorbus.errors import (
+    ActorbusError,
+    ErrorCode,
+    InvalidEventError,
+    RefusedError,
+    UnavailableError,
+)
 from actorbus.limits import FRAME_BYTES
 
 BATCH_BYTES: Final = FRAME_BYTES // 32
@@ -25,9 +31,10 @@ class PublishBatch:
         size: bytes of the encoded events.
         deadline: when its callers are told that there was no answer (the loop's clock).
         attempts: how often it was refused with a retryable error.
+        refusal: the last of these errors.
     """
 
-    __slots__ = ("attempts", "deadline", "events", "size", "topic", "ttl_ms", "waiters")
+    __slots__ = ("attempts", "deadline", "events", "refusal", "size", "topic", "ttl_ms", "waiters")
 
     def __init__(self, topic: str, ttl_ms: int | None, deadline: float) -> None:
         self.topic = topic
@@ -37,9 +44,14 @@ class PublishBatch:
         self.waiters: list[Waiter] = []
         self.size = 0
         self.attempts = 0
+        self.refusal: UnavailableError | None = None
 
     def answered(self, errors: Sequence[Mapping[str, Any]]) -> None:
-        """The broker has answered: all is durable but the events that `errors` name."""
+        """The broker has answered: all is durable but the events that `errors` name.
+
+        Raises:
+            LookupError, TypeError: `errors` breaks the protocol; nobody has been told anything.
+        """
         if errors:
             self._share_out(errors)
         for waiter in self.waiters:
@@ -59,6 +71,8 @@ class PublishBatch:
     def _share_out(self, errors: Sequence[Mapping[str, Any]]) -> None:
         shares: dict[Waiter, list[tuple[int, str, str]]] = {}
         for error in errors:
+            if error["index"] < 0:
+                raise LookupError("an index below 0")
             waiter = self.waiters[error["index"]]
             index = error["index"] - self.waiters.index(waiter)
             shares.setdefault(waiter, []).append((index, error["code"], error["message"]))

@@ -115,21 +115,23 @@ class Publisher:
 
     def published(self, ref: int, errors: Sequence[Mapping[str, Any]]) -> None:
         """Take a `published` answer; one that comes after the deadline is of no use any more."""
-        batch = self._in_flight.pop(ref, None)
+        batch = self._in_flight.get(ref)
         if batch is not None:
-            batch.answered(errors)
+            batch.answered(errors)  # may raise: then it is still unanswered
+            del self._in_flight[ref]
             self._done(batch)
 
     def refused(self, ref: int, error: ActorbusError) -> bool:
         """Take an `error` answer; False if no publish asked for it.
 
-        A retryable one is sent again after a back-off, until its deadline.
+        A retryable one is sent again after a back-off, until its deadline; the app then gets the
+        last one.
         """
         batch = self._in_flight.pop(ref, None)
         if batch is None:
             return False
         if isinstance(error, UnavailableError):
-            self._delay(batch)
+            self._delay(batch, error)
         else:
             batch.failed(error)
             self._done(batch)
@@ -192,7 +194,7 @@ class Publisher:
 
     def _batch(self, topic: str, ttl_ms: int | None, count: int, size: int) -> PublishBatch:
         """The batch to add events to: the topic's open one if they fit, else a new one."""
-        batch = self._open.get(topic)
+        batch = self._open.get(topic) if isinstance(topic, str) else None
         if (
             batch is None
             or batch.ttl_ms != ttl_ms
@@ -226,8 +228,9 @@ class Publisher:
         if self._open.get(batch.topic) is batch:
             del self._open[batch.topic]
 
-    def _delay(self, batch: PublishBatch) -> None:
+    def _delay(self, batch: PublishBatch, error: UnavailableError) -> None:
         batch.attempts += 1
+        batch.refusal = error
         backoff = Backoff(RETRY_FIRST * 2 ** min(batch.attempts - 1, 10), RETRY_LONGEST)
         self._delayed[batch] = self._loop.call_later(
             min(backoff.next(), RETRY_LONGEST), self._retry, batch
@@ -262,13 +265,7 @@ class Publisher:
             self._tick = self._loop.call_later(self._timeout / TICKS, self._on_tick)
 
     def _expire(self, batch: PublishBatch) -> None:
-        batch.failed(
-            UnavailableError(
-                NO_ANSWER,
-                f"no answer to a publish to {batch.topic} within {self._timeout:g} s:"
-                " it may have been published; publish it again with the same id",
-            )
-        )
+        batch.failed(self._overdue(batch))
         self._in_flight = {ref: b for ref, b in self._in_flight.items() if b is not batch}
         handle = self._delayed.pop(batch, None)
         if handle is not None:
@@ -276,6 +273,16 @@ class Publisher:
         if batch in self._queue:
             self._queue.remove(batch)
         self._done(batch)
+
+    def _overdue(self, batch: PublishBatch) -> UnavailableError:
+        what = f"a publish to {batch.topic} within {self._timeout:g} s"
+        advice = "it may have been published; publish it again with the same id"
+        last = batch.refusal
+        if last is None:
+            return UnavailableError(NO_ANSWER, f"no answer to {what}: {advice}")
+        return UnavailableError(
+            last.code, f"{last.message} (refused {batch.attempts} times: {what}; {advice})"
+        )
 
 
 def _parts(events: Sequence[bytes], most: int) -> Iterator[tuple[int, int, int]]:

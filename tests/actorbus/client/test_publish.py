@@ -182,6 +182,38 @@ def test_a_publish_without_an_answer_fails_after_its_timeout() -> None:
     run(test())
 
 
+def test_a_publish_that_is_refused_until_its_deadline_fails_with_the_brokers_last_reason() -> None:
+    async def test() -> None:
+        async with (
+            FakeBroker() as broker,
+            connected(broker, publish_timeout=0.3) as (bus, peer),
+        ):
+            calls = [asyncio.ensure_future(bus.publish("t", n)) for n in range(2)]
+            await peer.refuse("publish", "overloaded", retryable=True)
+            await peer.refuse("publish", "store_unavailable", retryable=True)
+            for call in calls:
+                with pytest.raises(UnavailableError, match=r"because \(refused 2 times") as it:
+                    await call
+                assert it.value.code == "store_unavailable"
+            assert bus._opened().publisher._room.used == 0
+
+    run(test())
+
+
+def test_an_answer_that_names_no_event_of_its_publish_costs_the_connection_only() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker) as (bus, peer):
+            call = asyncio.ensure_future(bus.publish("t", 1))
+            wrong = {"code": "too_large", "message": "big"}
+            first = await peer.published(errors=[{"index": -1, **wrong}])
+            second = await (await broker.greeted()).published(errors=[{"index": 5, **wrong}])
+            third = await (await broker.greeted()).published()
+            assert first["events"] == second["events"] == third["events"]
+            assert [await call] == ids_of(first)
+
+    run(test())
+
+
 def test_a_publish_fails_after_its_timeout_while_there_is_no_broker() -> None:
     async def test() -> None:
         async with (
@@ -405,11 +437,22 @@ def test_a_call_that_makes_no_sense_is_refused_here(arguments: dict[str, Any]) -
     run(test())
 
 
-def test_a_topic_that_is_no_name_is_refused_here() -> None:
+@pytest.mark.parametrize("data", ["text", b"bytes", {"one": "event"}])
+def test_one_event_is_not_many(data: Any) -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker) as (bus, _):
+            with pytest.raises(RefusedError, match="the data of several events"):
+                await bus.publish_many("t", data)
+
+    run(test())
+
+
+@pytest.mark.parametrize("topic", ["amq.x", "", None, ["t"]])
+def test_a_topic_that_is_no_name_is_refused_here(topic: Any) -> None:
     async def test() -> None:
         async with FakeBroker() as broker, connected(broker) as (bus, _):
             with pytest.raises(RefusedError, match="invalid_name"):
-                await bus.publish("amq.x", 1)
+                await bus.publish(topic, 1)
             assert bus._opened().publisher._room.used == 0
 
     run(test())
