@@ -7,6 +7,9 @@ from actorbus.errors import ErrorCode, RefusedError
 
 MILLISECONDS: Final = 1000
 
+LONGEST_DEADLINE: Final = 30 * 24 * 3600.0
+"""Seconds: far beyond what anyone waits for, and what every event loop's timers can do."""
+
 
 def milliseconds(
     seconds: float, name: str, bounds: tuple[int, int], code: ErrorCode = ErrorCode.MALFORMED
@@ -27,3 +30,13 @@ def milliseconds(
             f" not {seconds!r:.40}",
         )
     return value
+
+
+def check_deadline(seconds: float, name: str, least: float = 0.001) -> None:
+    """Check a deadline of the API.
+
+    Raises:
+        RefusedError: with `invalid_option`: it is no number, or below `least` or above 30 days.
+    """
+    bounds = (round(least * MILLISECONDS), round(LONGEST_DEADLINE * MILLISECONDS))
+    milliseconds(seconds, name, bounds, ErrorCode.INVALID_OPTION)

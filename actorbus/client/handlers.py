@@ -1,6 +1,8 @@
 """The handler form: a coroutine function called with each delivery."""
 
 import asyncio
+import inspect
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -10,11 +12,22 @@ import structlog
 from actorbus.client.delivery import Delivery
 from actorbus.client.session import Session
 from actorbus.client.subscription import Subscription
-from actorbus.errors import ActorbusError, ConnectionLostError
+from actorbus.errors import ActorbusError, ConnectionLostError, ErrorCode, RefusedError
 
 log: Final = structlog.get_logger("actorbus")
 
 Handler = Callable[[Delivery], Awaitable[object]]
+
+
+class NoHandlerError(RefusedError):
+    """What was registered as a handler is none."""
+
+    def __init__(self, topic: str, outcome: object) -> None:
+        super().__init__(
+            ErrorCode.INVALID_OPTION,
+            f"the handler of {topic} must be a coroutine function (async def),"
+            f" not one that returns a value of type {type(outcome).__name__}",
+        )
 
 
 class Registration(msgspec.Struct, frozen=True):
@@ -36,11 +49,23 @@ class Handlers:
         self._joining: set[asyncio.Future[None]] = set()
 
     def add(self, topic: str, changes: dict[str, Any], handler: Handler, concurrency: int) -> None:
-        """Register a handler, and start it if the bus is open."""
+        """Register a handler, and start it if the bus is open.
+
+        Raises:
+            RefusedError: `in_use`: the topic has a handler.
+            ActorbusError: the bus has ended.
+        """
+        taken = [it.topic for it in self._waiting] + [it.topic for it in self._running.values()]
+        if topic in taken:
+            raise RefusedError(
+                ErrorCode.IN_USE,
+                f"{topic} has a handler already: raise its concurrency, or open another bus",
+            )
         registration = Registration(topic, changes, handler, concurrency)
         if self._session is None:
             self._waiting.append(registration)
         else:
+            self._session.check()
             self._run(self._session, registration)
 
     def start(self, session: Session) -> None:
@@ -84,8 +109,9 @@ class Handlers:
             return
         error = task.exception()
         if error is not None:
-            log.error("handler_ended", topic=topic, error=str(error))
-            self._session.fail(_as_error(error))
+            ended = _as_error(error)
+            log.error("handler_ended", topic=topic, error=str(ended))
+            self._session.fail(ended)
 
 
 async def run_handler(
@@ -118,22 +144,33 @@ async def handle(delivery: Delivery, handler: Handler) -> None:
     """One event: the handler's return acknowledges it, an exception sends it back.
 
     What the handler has settled itself stays as it is.
+
+    Raises:
+        NoHandlerError: it is no coroutine function; the event goes back.
     """
     try:
-        await handler(delivery)
-    except asyncio.CancelledError:
+        await _call(handler, delivery)
+    except (asyncio.CancelledError, NoHandlerError):
         await delivery.retry(delay=0)
         raise
-    except Exception:
-        log.exception(
+    except Exception:  # noqa: BLE001 - logged, but not by structlog's own tracebacks, which may
+        log.error(  # noqa: TRY400 - show local variables, so payloads
             "handler_failed",
             topic=delivery.topic,
             event_id=delivery.event.get("id"),
             attempt=delivery.attempt,
+            exception=traceback.format_exc().rstrip(),
         )
         await delivery.retry()
     else:
         await delivery.ack()
+
+
+async def _call(handler: Handler, delivery: Delivery) -> None:
+    outcome: object = handler(delivery)
+    if not inspect.isawaitable(outcome):
+        raise NoHandlerError(delivery.topic, outcome)
+    await outcome
 
 
 def _as_error(error: BaseException) -> ActorbusError:

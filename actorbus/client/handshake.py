@@ -1,6 +1,7 @@
 """Opening a connection: WebSocket handshake, `hello`, `welcome`, and what may go wrong in it."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -28,6 +29,7 @@ from actorbus.errors import (
 from actorbus.frame_types import Error, Welcome
 from actorbus.frames import parse_answer
 from actorbus.limits import FRAME_BYTES
+from actorbus.quote import quote
 
 PING_SECONDS: Final = 20.0
 """How often an idle connection is probed; a broker that vanished is noticed within twice this."""
@@ -40,6 +42,13 @@ NEVER_BETTER: Final = frozenset({ErrorCode.UNAUTHORIZED.value, ErrorCode.FORBIDD
 
 SERVER_ERRORS: Final = 500
 """From this HTTP status on a refused handshake may go better later."""
+
+
+SHOWN_CHARACTERS: Final = 200
+"""How much of a URL an error shows."""
+
+_URL: Final = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]+")
+_USER: Final = re.compile(r"//[^/@]*@")
 
 
 class UnreachableError(ConnectionLostError):
@@ -81,7 +90,7 @@ async def open_link(
             socket, welcome = await _open(address.url, hello, address.codec)
     except TimeoutError:
         raise UnreachableError(
-            f"no broker answers at {address.url} within {address.connect_timeout:g} s"
+            f"no broker answers at {shown(address.url)} within {address.connect_timeout:g} s"
         ) from None
     return Link(socket, address.codec, welcome, receiver, next_ref)
 
@@ -94,7 +103,7 @@ async def _open(url: str, hello: Hello, codec: Codec) -> tuple[ClientConnection,
         raise _refused(closed, url) from None
     except (UndecodableError, MalformedError):
         await close_socket(socket)
-        raise ConnectionLostError(f"what answers at {url} is no actorbus broker") from None
+        raise ConnectionLostError(f"what answers at {shown(url)} is no actorbus broker") from None
     except BaseException:
         socket.transport.abort()
         raise
@@ -115,13 +124,19 @@ async def _connect(url: str, codec: Codec) -> ClientConnection:
             open_timeout=None,
         )
     except InvalidURI as error:
-        raise ConnectionLostError(f"{url} is no WebSocket URL: {error.msg}") from None
+        raise ConnectionLostError(f"{shown(url)} is no WebSocket URL: {error.msg}") from None
     except InvalidStatus as refused:
         raise _bad_status(url, refused.response.status_code) from None
     except NegotiationError:
-        raise ConnectionLostError(f"what answers at {url} does not speak actorbus.v1") from None
+        raise ConnectionLostError(
+            f"what answers at {shown(url)} does not speak actorbus.v1"
+        ) from None
+    except ValueError as error:  # of the address: its port, its brackets, its international name
+        raise ConnectionLostError(f"{shown(url)} is no WebSocket URL: {_reason(error)}") from None
+    except ImportError as error:  # websockets takes proxies from the environment
+        raise ConnectionLostError(f"the proxy for {shown(url)} can't be used: {error}") from None
     except (OSError, InvalidHandshake, EOFError) as error:
-        raise UnreachableError(f"no broker answers at {url} ({_reason(error)})") from None
+        raise UnreachableError(f"no broker answers at {shown(url)} ({_reason(error)})") from None
 
 
 async def _greet(socket: ClientConnection, hello: Hello, codec: Codec) -> Welcome:
@@ -140,7 +155,9 @@ async def _greet(socket: ClientConnection, hello: Hello, codec: Codec) -> Welcom
 
 def _refused(closed: ConnectionClosed, url: str) -> ConnectionLostError | RefusedError:
     lost = lost_by(closed)
-    return fatal(lost) or UnreachableError(f"the broker at {url} ended the connection: {lost}")
+    return fatal(lost) or UnreachableError(
+        f"the broker at {shown(url)} ended the connection: {lost}"
+    )
 
 
 def fatal(lost: Exception | None) -> RefusedError | None:
@@ -151,8 +168,27 @@ def fatal(lost: Exception | None) -> RefusedError | None:
 
 def _bad_status(url: str, status: int) -> ConnectionLostError:
     if status >= SERVER_ERRORS:
-        return UnreachableError(f"{url} answers with HTTP {status}")
-    return ConnectionLostError(f"{url} refused the connection with HTTP {status}")
+        return UnreachableError(f"{shown(url)} answers with HTTP {status}")
+    return ConnectionLostError(f"{shown(url)} refused the connection with HTTP {status}")
+
+
+def check_address(url: str, token: str | None) -> None:
+    """Check what can be checked without a connection.
+
+    Raises:
+        RefusedError: `url` holds characters that no URL has, or `token` is no text.
+    """
+    if not isinstance(url, str) or not _URL.fullmatch(url):
+        raise RefusedError(
+            ErrorCode.MALFORMED, f"url must be an address as ws://HOST:PORT/v1, not {quote(url)}"
+        )
+    if token is not None and not (isinstance(token, str) and token.isprintable()):
+        raise RefusedError(ErrorCode.MALFORMED, "token must be printable text")
+
+
+def shown(url: str) -> str:
+    """A URL for messages: without a password, and not too long."""
+    return _USER.sub("//", url)[:SHOWN_CHARACTERS]
 
 
 def _reason(error: Exception) -> str:

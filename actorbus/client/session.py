@@ -6,6 +6,7 @@ it is closed or an error ends it that will not heal.
 
 import asyncio
 import itertools
+import traceback
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, Final
 
@@ -168,7 +169,7 @@ class Session:
         except BaseException as error:
             await subscription.close()  # it may have been subscribed all the same
             if isinstance(error, TimeoutError):
-                raise UnavailableError(
+                raise subscription.put_off or UnavailableError(
                     NO_ANSWER, f"no answer to subscribe within {self.request_timeout:g} s"
                 ) from None
             raise
@@ -189,7 +190,12 @@ class Session:
             del self._subscriptions[subscription.topic]
 
     def flow(self, max_in_flight: int) -> None:
-        """Change the window, now and for connections to come."""
+        """Change the window, now and for connections to come.
+
+        Raises:
+            ActorbusError: the session has ended.
+        """
+        self.check()
         self._hello = msgspec.structs.replace(self._hello, max_in_flight=max_in_flight)
         if self.link is not None:
             self.link.send({"type": "flow", "max_in_flight": max_in_flight})
@@ -267,8 +273,9 @@ class Session:
                 self._attach(link)
         except ActorbusError as error:
             self.fail(error)
-        except Exception as error:
-            log.exception("client_failed")
+        except Exception as error:  # noqa: BLE001 - logged, but not by structlog's own tracebacks,
+            # which may show local variables, so payloads and tokens
+            log.error("client_failed", exception=traceback.format_exc().rstrip())  # noqa: TRY400
             self.fail(ConnectionLostError(f"the client failed: {type(error).__name__}: {error}"))
 
     def _attach(self, link: Link) -> None:

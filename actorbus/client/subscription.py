@@ -16,6 +16,7 @@ from actorbus.client.publish_batch import copy_of
 from actorbus.codec import Codec
 from actorbus.errors import (
     ActorbusError,
+    ConnectionLostError,
     ErrorCode,
     RefusedError,
     UnavailableError,
@@ -65,11 +66,13 @@ class Subscription:
     Attributes:
         topic: the topic.
         options: those in force in the group when it was last joined, as the protocol names them.
+        put_off: why the broker could not subscribe it when it last said so.
     """
 
     def __init__(self, owner: Owner, topic: str, changes: dict[str, Any]) -> None:
         self.topic = topic
         self.options: dict[str, Any] = {}
+        self.put_off: UnavailableError | None = None
         self._owner = owner
         self._changes = changes
         self._buffer = LeaseBuffer()
@@ -87,10 +90,15 @@ class Subscription:
 
         Raises:
             RefusedError: `invalid_option`, `invalid_name`, `forbidden`…; `in_use` if this bus is
-                subscribed to the topic already.
+                subscribed to the topic already; `not_subscribed` if it has been left before.
             UnavailableError: the broker did not answer in time.
             ConnectionLostError: the bus has ended.
         """
+        if self._ended:
+            raise RefusedError(
+                ErrorCode.NOT_SUBSCRIBED,
+                f"this subscription to {self.topic} has ended: call subscribe again",
+            )
         await self._owner.join(self)
         return self
 
@@ -194,6 +202,7 @@ class Subscription:
                 answer = await link.request(frame)
             except UnavailableError as error:
                 log.info("subscribe_put_off", topic=self.topic, code=error.code)
+                self.put_off = error
                 await asyncio.sleep(backoff.next())
             except LinkLostError:
                 return  # the session subscribes on the next connection
@@ -205,11 +214,14 @@ class Subscription:
                 return
 
     async def joined(self) -> None:
-        """Return once the broker has answered the first subscribe."""
-        if self._joined is None:
-            self._joined = asyncio.get_running_loop().create_future()
+        """Return once the broker has answered the first subscribe.
+
+        Raises:
+            ActorbusError: it was refused, or the subscription or the bus has ended.
+        """
         if self._ended:
-            self._raise_end()
+            raise self._end()
+        self._joined = asyncio.get_running_loop().create_future()
         await self._joined
 
     def disconnected(self) -> None:
@@ -225,8 +237,8 @@ class Subscription:
             return
         self._ended = True
         self._error = error
-        if self._joined is not None and not self._joined.done() and error is not None:
-            self._joined.set_exception(copy_of(error))
+        if self._joined is not None and not self._joined.done():
+            self._joined.set_exception(self._end())
         self._wake(len(self._waiters))
 
     def discard(self) -> None:
@@ -239,6 +251,12 @@ class Subscription:
             self.options = answer.options
         if self._joined is not None and not self._joined.done():
             self._joined.set_result(None)
+
+    def _end(self) -> ActorbusError:
+        """What an end means for who waits to be subscribed."""
+        if self._error is not None:
+            return copy_of(self._error)
+        return ConnectionLostError(f"the subscription to {self.topic} was closed")
 
     def _raise_end(self) -> None:
         if self._error is not None:

@@ -1,6 +1,7 @@
 """Connecting, reconnecting and asking, against a broker that says what it is told to."""
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
@@ -110,12 +111,67 @@ def test_nobody_there_is_one_clear_error() -> None:
     run(test())
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/v1", "nonsense", "ws://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/v1",
+        "nonsense",
+        "ws://",
+        "ws://[::1",
+        "ws://127.0.0.1:99999/v1",
+        "ws://127.0.0.1:port/v1",
+        "ws://a..b/v1",
+    ],
+)
 def test_a_url_that_makes_no_sense_is_one_clear_error(url: str) -> None:
     async def test() -> None:
         with pytest.raises(ConnectionLostError, match="is no WebSocket URL"):
             await connect(url, app_id="app").__aenter__()
 
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"url": None}, "url must be"),
+        ({"url": ""}, "url must be"),
+        ({"url": "ws://127.0.0.1\n:1/v1"}, "url must be"),
+        ({"token": 5}, "token must be"),
+        ({"token": "\ud800"}, "token must be"),
+        ({"app_id": None}, "app_id must be"),
+        ({"instance": ""}, "instance must be"),
+        ({"encoding": "xml"}, "encoding must be"),
+        ({"max_in_flight": -1}, "max_in_flight must be"),
+        ({"connect_timeout": 0}, "connect_timeout must be"),
+        ({"publish_timeout": float("nan")}, "publish_timeout must be"),
+        ({"request_timeout": None}, "request_timeout must be"),
+        ({"close_timeout": -1}, "close_timeout must be"),
+        ({"wait_for_broker": "long"}, "wait_for_broker must be"),
+    ],
+)
+def test_an_argument_that_makes_no_sense_is_refused_at_once(
+    arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RefusedError, match=said):
+        connect(**{"app_id": "app", **arguments})
+
+
+def test_an_error_shows_no_password_of_the_url() -> None:
+    async def test() -> None:
+        with pytest.raises(UnreachableError, match=r"at ws://127\.0\.0\.1:1/v1 "):
+            await connect("ws://me:s3cret@127.0.0.1:1/v1", app_id="app").__aenter__()
+
+    run(test())
+
+
+def test_a_proxy_that_cannot_be_used_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        with pytest.raises(ConnectionLostError, match=r"the proxy for ws://broker\.invalid/v1"):
+            await connect("ws://broker.invalid/v1", app_id="app").__aenter__()
+
+    monkeypatch.setitem(sys.modules, "python_socks", None)
+    monkeypatch.setenv("SOCKS_PROXY", "socks5://127.0.0.1:1")
     run(test())
 
 
@@ -152,6 +208,20 @@ def test_a_bus_that_is_not_open_says_so() -> None:
         with pytest.raises(ConnectionLostError, match="use async with"):
             await bus.publish("t", 1)
         await bus.close()
+
+    run(test())
+
+
+def test_a_closed_bus_does_nothing_any_more() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker:
+            async with connected(broker) as (bus, _):
+                pass
+            for call in (bus.inspect, bus.drain, lambda: bus.flow(1), lambda: bus.forget("t")):
+                with pytest.raises(ConnectionLostError, match="has closed"):
+                    await call()
+            with pytest.raises(ConnectionLostError, match="has closed"):
+                await bus.subscribe("t").__aenter__()
 
     run(test())
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import structlog
 
-from actorbus import Delivery, RefusedError, connect
+from actorbus import ConnectionLostError, Delivery, RefusedError, connect
 from tests.actorbus.client.fake_broker import FakeBroker, Peer, connected, run
 
 
@@ -138,6 +138,104 @@ def test_a_refused_subscription_of_a_handler_ends_the_bus() -> None:
                 await bus.wait_closed()
 
     run(test())
+
+
+def test_a_handler_whose_subscription_is_refused_keeps_the_bus_from_opening() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker:
+            bus = connect(broker.url, app_id="app", close_timeout=0.3)
+
+            @bus.on("t")
+            async def handler(delivery: Delivery) -> None: ...
+
+            entering = asyncio.ensure_future(bus.__aenter__())
+            peer = await broker.greeted()
+            await peer.refuse("subscribe", "invalid_option")
+            with pytest.raises(RefusedError, match="invalid_option"):
+                await entering
+            await peer.closed()
+
+    run(test())
+
+
+def test_a_bus_whose_opening_is_cancelled_is_closed() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker:
+            bus = connect(broker.url, app_id="app", close_timeout=0.1)
+
+            @bus.on("t")
+            async def handler(delivery: Delivery) -> None: ...
+
+            entering = asyncio.ensure_future(bus.__aenter__())
+            peer = await broker.greeted()
+            await peer.expect("subscribe")
+            entering.cancel()
+            await peer.closed()
+            await asyncio.wait([entering])
+            assert entering.cancelled()
+
+    run(test())
+
+
+def test_a_handler_that_is_no_coroutine_function_ends_the_bus_and_its_event_goes_back() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker) as (bus, peer):
+            bus.on("t")(lambda _: None)  # type: ignore[type-var]  # the mistake
+            await peer.subscribed()
+            ids = await peer.deliver("t", 1)
+            frame = await peer.acked()
+            assert (frame["ids"], frame["status"]) == (ids, "RETRY")
+            with pytest.raises(RefusedError, match=r"the handler of t must be a coroutine"):
+                await bus.wait_closed()
+
+    run(test())
+
+
+def test_the_log_of_a_failed_handler_shows_the_traceback_without_the_payload(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker) as (bus, peer):
+
+            @bus.on("t")
+            async def handler(delivery: Delivery) -> None:
+                secret = delivery.data
+                raise ValueError(len(secret))
+
+            await peer.subscribed()
+            await peer.deliver("t", "s3cret")
+            await peer.expect("ack")
+
+    structlog.reset_defaults()  # as in an app that has configured nothing
+    run(test())
+    log = capsys.readouterr().out
+    assert "raise ValueError(len(secret))" in log
+    assert "ValueError: 6" in log
+    assert "s3cret" not in log
+
+
+def test_a_closed_bus_takes_no_handlers() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker:
+            async with connected(broker) as (bus, _):
+                pass
+
+            async def handler(delivery: Delivery) -> None: ...
+
+            with pytest.raises(ConnectionLostError, match="has closed"):
+                bus.on("t")(handler)
+
+    run(test())
+
+
+def test_a_topic_has_one_handler() -> None:
+    bus = connect(app_id="app")
+
+    async def handler(delivery: Delivery) -> None: ...
+
+    bus.on("t")(handler)
+    with pytest.raises(RefusedError, match="in_use: t has a handler already"):
+        bus.on("t")(handler)
 
 
 def test_a_wrong_registration_is_refused_at_once() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actorbus import Delivery, RefusedError, UnavailableError
+from actorbus import ConnectionLostError, Delivery, RefusedError, UnavailableError
 from actorbus.client import acks
 from tests.actorbus.client.fake_broker import (
     FakeBroker,
@@ -342,6 +342,46 @@ def test_a_subscribe_that_cannot_be_served_now_is_sent_again() -> None:
             await peer.refuse("subscribe", "store_unavailable", retryable=True)
             await peer.subscribed()
             await entering
+
+    run(test())
+
+
+def test_a_subscribe_that_is_never_served_fails_with_the_brokers_reason() -> None:
+    async def test() -> None:
+        async with (
+            FakeBroker() as broker,
+            connected(broker, request_timeout=0.2) as (bus, peer),
+        ):
+            entering = asyncio.ensure_future(bus.subscribe("t").__aenter__())
+            await peer.refuse("subscribe", "store_unavailable", retryable=True)
+            with pytest.raises(UnavailableError, match="store_unavailable: because"):
+                await entering
+
+    run(test())
+
+
+def test_closing_the_bus_ends_a_subscribe_that_waits_for_its_answer() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker, close_timeout=0.1) as (bus, peer):
+            entering = asyncio.ensure_future(bus.subscribe("t").__aenter__())
+            await peer.expect("subscribe")
+            await bus.close()
+            with pytest.raises(ConnectionLostError, match="the subscription to t was closed"):
+                await entering
+
+    run(test())
+
+
+def test_a_subscription_is_entered_once() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker) as (bus, peer):
+            subscription = await subscribed(bus, peer)
+            leaving = asyncio.ensure_future(subscription.close())
+            await peer.unsubscribed()
+            await leaving
+            with pytest.raises(RefusedError, match="has ended: call subscribe again"):
+                await subscription.__aenter__()
+            await subscribed(bus, peer)
 
     run(test())
 
