@@ -4,9 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS_VENV := .venv-peers
+PEERS_STAMP := $(PEERS_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format bench clean
+.PHONY: help install run test check format bench bench-peers clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -39,5 +41,14 @@ format: install ## rewrite the sources in the project's format
 bench: install ## load test over real sockets; BENCH="--help" shows the options
 	$(BIN)/python -m bench $(BENCH)
 
+bench-peers: $(PEERS_STAMP) ## actorbus and its peers side by side; BENCH="--help" shows the options
+	$(PEERS_VENV)/bin/python -m bench.peers $(BENCH)
+
+$(PEERS_STAMP): setup.cfg pyproject.toml Makefile bench/peers/requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -r bench/peers/requirements.txt
+	touch $(PEERS_STAMP)
+
 clean: ## remove the environment and caches
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

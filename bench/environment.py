@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,15 +33,15 @@ SYNCS: Final = 20
 """Writes of 4 KiB, each made durable: their median says what a commit must cost on this disk."""
 
 
-def describe() -> dict[str, Any]:
-    """All of it, ready for JSON."""
+def describe(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """All of it, ready for JSON; `packages` are installed distributions named beside our own."""
     OUT.mkdir(exist_ok=True)
     return {
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "actorbus": VERSION,
         "revision": _revision(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "versions": {name: _version(name) for name in PACKAGES}
+        "versions": {name: _version(name) for name in (*PACKAGES, *packages)}
         | {"sqlite": apsw.sqlite_lib_version()},
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),

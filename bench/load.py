@@ -87,7 +87,7 @@ class _Round:
             for number, app_id in enumerate(self._app_ids)
         ]
         return _result(start, sent, got, (before, after), groups), Trace(
-            _merged(got),
+            merged(got),
             self._published.since(start.at),
             self._delivered.since(start.at),
         )
@@ -286,7 +286,8 @@ async def _report(subscribers: Sequence[AppProcess]) -> list[Received]:
     return await asyncio.gather(*(app.expect(Received, ANSWER_SECONDS) for app in subscribers))
 
 
-def _merged(got: Sequence[Received]) -> Histogram:
+def merged(got: Sequence[Received]) -> Histogram:
+    """The latencies of several subscribers together."""
     latencies = Histogram()
     for each in got:
         latencies.add(each.latencies)
@@ -314,7 +315,7 @@ def _result(
         delivered_per_second=per_second(
             sum(each.measured for each in got), start.measured_from, last
         ),
-        latency_ms=latency_ms(_merged(got)),
+        latency_ms=latency_ms(merged(got)),
         broker_cpu_us=_each(after.cpu_seconds - before.cpu_seconds, published),
         publisher_cpu_us=_each(sum(each.cpu_seconds for each in sent), published),
         subscriber_cpu_us=_each(sum(each.cpu_seconds for each in got), received),

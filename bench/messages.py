@@ -5,20 +5,19 @@ import msgspec
 from bench.options import Encoding
 
 
-class PublisherTask(msgspec.Struct, frozen=True, kw_only=True):
-    """What one publisher process is to do.
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How one publisher process is to publish, whatever it publishes to.
 
     Attributes:
         number: which publisher it is, from 0.
+        payload: bytes of each event's data.
+        window: events that it has in flight at most.
+        batch: events a call.
         events: how many it publishes; None: for `seconds`.
         rate: its own share, events per second; None: as fast as it goes.
         phase: part of an interval by which it starts later, so that publishers are not in step.
     """
 
-    url: str
-    app_id: str
-    topic: str
-    encoding: Encoding
     number: int
     payload: int
     window: int
@@ -27,6 +26,15 @@ class PublisherTask(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     rate: float | None
     phase: float
+
+
+class PublisherTask(Pace, frozen=True, kw_only=True):
+    """What one publisher process is to do."""
+
+    url: str
+    app_id: str
+    topic: str
+    encoding: Encoding
 
 
 class SubscriberTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +49,34 @@ class SubscriberTask(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int
 
 
+class PeerPublisherTask(Pace, frozen=True, kw_only=True):
+    """What the publisher process of a comparison is to do.
+
+    Attributes:
+        contestant: by its name in `bench.peers.contestants`.
+        address: of its server, as that contestant understands it.
+    """
+
+    contestant: str
+    address: dict[str, str]
+    topic: str
+
+
+class PeerSubscriberTask(msgspec.Struct, frozen=True, kw_only=True):
+    """What the process of one group is to do in a comparison.
+
+    Attributes:
+        contestant, address: as in `PeerPublisherTask`.
+        in_flight: deliveries that it may have unacknowledged.
+    """
+
+    contestant: str
+    address: dict[str, str]
+    topic: str
+    group: str
+    in_flight: int
+
+
 class IdleTask(msgspec.Struct, frozen=True, kw_only=True):
     """Open so many connections and leave them alone."""
 
@@ -50,7 +86,7 @@ class IdleTask(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
 
 
-Task = PublisherTask | SubscriberTask | IdleTask
+Task = PublisherTask | SubscriberTask | PeerPublisherTask | PeerSubscriberTask | IdleTask
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):

@@ -105,17 +105,17 @@ def _load(arguments: Sequence[str]) -> LoadOptions:
         "`python -m bench connections` measures idle connections.",
     )
     add = parser.add_argument
-    add("--publishers", type=_whole, default=1, metavar="N", help="publisher processes")
-    add("--groups", type=_whole, default=1, metavar="N", help="app IDs; each gets every event")
-    add("--instances", type=_whole, default=1, metavar="N", help="processes a group")
-    add("--payload", type=_whole, default=256, metavar="BYTES", help="data of each event")
-    add("--window", type=_whole, default=500, metavar="N", help="events in flight a publisher")
-    add("--max-in-flight", type=_whole, default=1000, metavar="N", help="unsettled an instance")
-    add("--duration", type=_seconds, default=10.0, metavar="S", help="seconds of publishing")
-    add("--events", type=_whole, metavar="N", help="publish so many instead of for a time")
-    add("--warmup", type=_seconds, metavar="S", help="not measured; 1 at most, 0 with --events")
-    add("--rate", type=_seconds, metavar="N", help="open loop: events/s of all publishers")
-    add("--batch", type=_whole, default=1, metavar="N", help="events a publish_many call")
+    add("--publishers", type=whole, default=1, metavar="N", help="publisher processes")
+    add("--groups", type=whole, default=1, metavar="N", help="app IDs; each gets every event")
+    add("--instances", type=whole, default=1, metavar="N", help="processes a group")
+    add("--payload", type=whole, default=256, metavar="BYTES", help="data of each event")
+    add("--window", type=whole, default=500, metavar="N", help="events in flight a publisher")
+    add("--max-in-flight", type=whole, default=1000, metavar="N", help="unsettled an instance")
+    add("--duration", type=seconds, default=10.0, metavar="S", help="seconds of publishing")
+    add("--events", type=whole, metavar="N", help="publish so many instead of for a time")
+    add("--warmup", type=seconds, metavar="S", help="not measured; 1 at most, 0 with --events")
+    add("--rate", type=seconds, metavar="N", help="open loop: events/s of all publishers")
+    add("--batch", type=whole, default=1, metavar="N", help="events a publish_many call")
     _add_common(parser)
     values = _given(parser, arguments)
     values.setdefault("warmup", _warmup(values))
@@ -131,8 +131,8 @@ def _connections(arguments: Sequence[str]) -> ConnectionsOptions:
         prog="python -m bench connections",
         description="Memory and CPU of the broker with idle connections.",
     )
-    parser.add_argument("--count", type=_whole, default=1000, metavar="N", help="connections")
-    parser.add_argument("--idle", type=_seconds, default=3.0, metavar="S", help="seconds idle")
+    parser.add_argument("--count", type=whole, default=1000, metavar="N", help="connections")
+    parser.add_argument("--idle", type=seconds, default=3.0, metavar="S", help="seconds idle")
     _add_common(parser)
     return msgspec.convert(_given(parser, arguments), ConnectionsOptions)
 
@@ -142,7 +142,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--url", metavar="URL", help="a running broker, instead of one of its own")
     add("--store", default=TEMPORARY, metavar="URL", help="sqlite (temporary), memory:, amqp://…")
     add("--encoding", choices=["msgpack", "json"], default="msgpack", help="of the frames")
-    add("--rounds", type=_whole, default=1, metavar="N", help="repeat; the median is reported")
+    add("--rounds", type=whole, default=1, metavar="N", help="repeat; the median is reported")
     add("--out", type=Path, default=OUT, metavar="DIR", help="for JSON and plot (bench/out)")
     add("--name", metavar="NAME", help="of the result's files")
 
@@ -166,14 +166,16 @@ def _checked(options: LoadOptions) -> LoadOptions:
     return options
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
+    """A number of 1 or more from the command line."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
     return value
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """A finite number over 0 from the command line."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")

@@ -2,19 +2,35 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
+
+import msgspec
 
 import actorbus
 from bench.app import Bench, main, until
-from bench.messages import Published, PublisherTask, Ready, Start
+from bench.messages import Pace, Published, PublisherTask, Ready, Start
 from bench.pacer import Pacer
 from bench.payload import Payload
+
+
+class Outlet(msgspec.Struct, frozen=True):
+    """Where events go.
+
+    Attributes:
+        publish: one event's data; returns once it is acknowledged.
+        publish_many: the same for several; None where there is no such call.
+    """
+
+    publish: Callable[[bytes], Awaitable[object]]
+    publish_many: Callable[[list[bytes]], Awaitable[object]] | None = None
 
 
 class Publisher:
     """Publishes events by as many workers as its window allows.
 
-    A worker is a loop around a plain `await bus.publish(...)`, as an app would have it: no task and
+    A worker is a loop around a plain `await publish(...)`, as an app would have it: no task and
     no semaphore per event.
 
     Attributes:
@@ -22,11 +38,11 @@ class Publisher:
         failed: numbers of those that were not.
     """
 
-    def __init__(self, task: PublisherTask, bus: actorbus.Bus, start: int) -> None:
+    def __init__(self, task: Pace, outlet: Outlet, start: int) -> None:
         self.published = 0
         self.failed: list[int] = []
         self._task = task
-        self._bus = bus
+        self._outlet = outlet
         self._payload = Payload(task.number, task.payload)
         self._claimed = 0
         self._until = start + round(task.seconds * 1e9)
@@ -62,28 +78,28 @@ class Publisher:
         return self.published
 
     async def _publish(self) -> None:
-        topic, publish, pack = self._task.topic, self._bus.publish, self._payload.pack
+        publish, pack = self._outlet.publish, self._payload.pack
         while (number := self._claim(1)) is not None:
             if self._pacer is not None:
                 await self._pacer.turn()
             data = pack(number, self._begins(number))
             try:
-                await publish(topic, data)
+                await publish(data)
             except actorbus.UnavailableError:
                 self.failed.append(number)
             else:
                 self.published += 1
 
     async def _publish_many(self) -> None:
-        topic, publish, pack = self._task.topic, self._bus.publish_many, self._payload.pack
-        batch = self._task.batch
+        publish, pack, batch = self._outlet.publish_many, self._payload.pack, self._task.batch
+        assert publish is not None, "batches are asked only of what can publish them"
         while (first := self._claim(batch)) is not None:
             numbers = range(first, min(first + batch, self._claimed))
             if self._pacer is not None:
                 await self._pacer.turn()
             data = [pack(number, self._begins(number)) for number in numbers]
             try:
-                await publish(topic, data)
+                await publish(data)
             except actorbus.UnavailableError:
                 self.failed.extend(numbers)
             else:
@@ -106,22 +122,32 @@ async def work(task: PublisherTask, bench: Bench) -> None:
     """Connect, wait for the start, publish, tell the result."""
     Payload(task.number, task.payload)  # an impossible size is said before anything starts
     async with actorbus.connect(task.url, app_id=task.app_id, encoding=task.encoding) as bus:
-        bench.tell(Ready())
-        order = await bench.order()
-        if not isinstance(order, Start):
-            return
-        publisher = Publisher(task, bus, order.at)
-        await until(order.at)
-        progress = asyncio.create_task(bench.tell_progress(lambda: publisher.published))
-        publishing = asyncio.create_task(publisher.run(order.measured_from))
-        stopped = asyncio.create_task(bench.order())
-        await asyncio.wait((publishing, stopped), return_when=asyncio.FIRST_COMPLETED)
-        progress.cancel()
-        if stopped.done():
-            await _abandon(publishing)
-            return
-        bench.tell(publishing.result())
-        await stopped
+        await publish_for(bench, task, outlet_of(bus, task.topic))
+
+
+def outlet_of(bus: actorbus.Bus, topic: str) -> Outlet:
+    """A topic of a broker as an outlet."""
+    return Outlet(partial(bus.publish, topic), partial(bus.publish_many, topic))
+
+
+async def publish_for(bench: Bench, task: Pace, outlet: Outlet) -> None:
+    """Say that all is ready, wait for the start, publish, tell the result, wait for the end."""
+    bench.tell(Ready())
+    order = await bench.order()
+    if not isinstance(order, Start):
+        return
+    publisher = Publisher(task, outlet, order.at)
+    await until(order.at)
+    progress = asyncio.create_task(bench.tell_progress(lambda: publisher.published))
+    publishing = asyncio.create_task(publisher.run(order.measured_from))
+    stopped = asyncio.create_task(bench.order())
+    await asyncio.wait((publishing, stopped), return_when=asyncio.FIRST_COMPLETED)
+    progress.cancel()
+    if stopped.done():
+        await _abandon(publishing)
+        return
+    bench.tell(publishing.result())
+    await stopped
 
 
 async def _abandon(publishing: asyncio.Task[Published]) -> None:

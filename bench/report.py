@@ -18,7 +18,7 @@ WIDTH = 120
 
 def print_load(options: LoadOptions, rounds: Sequence[Round], environment: dict[str, Any]) -> None:
     """Print a load test's tables."""
-    console = _console()
+    console = result_console()
     console.print(in_short(environment), style="dim")
     console.print(_load_table(options, rounds))
     console.print(_groups_table(rounds))
@@ -26,9 +26,9 @@ def print_load(options: LoadOptions, rounds: Sequence[Round], environment: dict[
 
 def print_idle(rounds: Sequence[Idle], environment: dict[str, Any]) -> None:
     """Print the table of idle connections."""
-    console = _console()
+    console = result_console()
     console.print(in_short(environment), style="dim")
-    table = _table(
+    table = table_of(
         "idle connections", "start MiB", "end MiB", "KiB each", "opening µs", "idle CPU %"
     )
     for name, each in _named(rounds):
@@ -45,7 +45,7 @@ def print_idle(rounds: Sequence[Idle], environment: dict[str, Any]) -> None:
 
 
 def _load_table(options: LoadOptions, rounds: Sequence[Round]) -> Table:
-    table = _table(
+    table = table_of(
         "round",
         "published/s",
         "delivered/s",
@@ -74,7 +74,7 @@ def _load_table(options: LoadOptions, rounds: Sequence[Round]) -> Table:
 
 
 def _groups_table(rounds: Sequence[Round]) -> Table:
-    table = _table(
+    table = table_of(
         "round, group", "published", "received", "lost", "duplicates", "redelivered", "unsettled"
     )
     for number, each in enumerate(rounds, 1):
@@ -147,13 +147,15 @@ def _named(rounds: Sequence[Round] | Sequence[Idle]) -> Iterable[tuple[str, dict
         yield "median", medians(rounds)
 
 
-def _table(first: str, *columns: str) -> Table:
+def table_of(first: str, *columns: str) -> Table:
+    """An empty table: a column of names, then columns of numbers."""
     table = Table(first, title_justify="left")
     for column in columns:
         table.add_column(column, justify="right")
     return table
 
 
-def _console() -> Console:
+def result_console() -> Console:
+    """Standard output, as wide as the terminal or, without one, as a table needs."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=WIDTH)
