@@ -16,6 +16,7 @@ from actorbus.codec import CODECS
 from actorbus.limits import FRAME_BYTES
 from transport.metrics import CONTENT_TYPE, render
 from transport.session import Session
+from transport.wire import CountedConnection
 
 if TYPE_CHECKING:
     from transport.broker import Broker
@@ -50,11 +51,13 @@ async def listen(broker: "Broker", host: str, port: int, origins: Sequence[str])
         close_timeout=CLOSE_SECONDS,
         open_timeout=10,
         server_header="actorbus",
+        create_connection=CountedConnection,
         logger=_quiet_logger(),
     )
 
 
 async def _handle(broker: "Broker", connection: ServerConnection) -> None:
+    assert isinstance(connection, CountedConnection)
     await Session(connection, broker).run()
 
 

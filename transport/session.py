@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from actorbus import frames
@@ -19,7 +18,7 @@ from actors.failures import error_frame
 from actors.instance import Closed, InstanceActor, Received, Refused, WireDrained
 from actors.runtime import Ref, actor_of, tell
 from transport.auth import bearer
-from transport.wire import SocketWire
+from transport.wire import CountedConnection, SocketWire
 
 if TYPE_CHECKING:
     from transport.broker import Broker
@@ -42,7 +41,7 @@ class Session:
         broker: the composition root.
     """
 
-    def __init__(self, socket: ServerConnection, broker: "Broker") -> None:
+    def __init__(self, socket: CountedConnection, broker: "Broker") -> None:
         self._socket = socket
         self._broker = broker
         self._codec: Codec = CODECS.get(socket.subprotocol or "", JSON)
@@ -83,6 +82,11 @@ class Session:
         """Drop the connection."""
         self._wire.abort()
 
+    async def _receive(self) -> bytes | str:
+        message = await self._socket.recv()
+        self._wire.messages += 1
+        return message
+
     async def _speak(self) -> None:
         hello = await self._hello()
         if hello is not None:
@@ -95,7 +99,7 @@ class Session:
         try:
             async with asyncio.timeout(HELLO_MS / 1000):
                 while True:
-                    hello, final = self._judge_hello(self._decode(await self._socket.recv()))
+                    hello, final = self._judge_hello(self._decode(await self._receive()))
                     if hello is not None:
                         return hello
                     if final is not None:
@@ -153,7 +157,7 @@ class Session:
         self._log.info("connected", app_id=hello.app_id, instance=actor.instance)
         count = 0
         while True:
-            message = await self._socket.recv()
+            message = await self._receive()
             await self._take(ref, actor, message)
             if self._wire.congested():
                 await self._wire.drained()

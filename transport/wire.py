@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import fcntl
 import socket as sockets
+import struct
+import termios
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -14,6 +17,7 @@ from websockets.protocol import State
 
 from actorbus.codec import Codec
 from actorbus.limits import OUTBOX_BYTES, SEND_MS
+from transport.patience import Look, Patience
 
 log = structlog.get_logger("actorbus.transport")
 
@@ -28,14 +32,26 @@ WATCH_SECONDS = SEND_MS / 8000
 """How often a connection is looked at."""
 
 PING_LOOKS: Final = 4
-"""A connection is pinged at every fourth look: every 10 s."""
-
-STUCK_LOOKS: Final = 5
-"""Looks without any progress after which a client that owes some is cut off: 12.5 s, so it is at
-most 15 s after it left bytes unread, and at most 22.5 s after it went silent (25 s promised)."""
+"""Looks between two pings, 10 s. With `STUCK_LOOKS` a client is cut off at most 15 s after it left
+bytes unread, and at most 22.5 s after it went silent (25 s promised)."""
 
 LAST_WORD_SECONDS = 1.0
 """How long a client that is cut off has to read the close frame."""
+
+
+class CountedConnection(ServerConnection):
+    """A connection that counts the bytes it receives.
+
+    Attributes:
+        received: bytes.
+    """
+
+    received = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Count, and go on."""
+        self.received += len(data)
+        super().data_received(data)
 
 
 class SocketWire:
@@ -43,21 +59,25 @@ class SocketWire:
 
     The websockets library never drops such a client by itself: its keepalive waits behind the full
     write buffer. And its keepalive drops one that reads a long frame over a slow line. So each
-    connection is looked at here: what counts is that something moves, bytes or pongs.
+    connection is looked at here, and `transport.patience` says when it is enough.
 
     Args:
         socket: the connection, open.
         codec: its encoding.
         label: its id.
         on_slow: called once when it is cut off.
+
+    Attributes:
+        messages: received ones; who reads the connection counts them.
     """
 
     def __init__(
-        self, socket: ServerConnection, codec: Codec, label: str, on_slow: Callable[[], None]
+        self, socket: CountedConnection, codec: Codec, label: str, on_slow: Callable[[], None]
     ) -> None:
         self.codec = codec
         self.label = label
         self.on_drained: Callable[[], object] | None = None
+        self.messages = 0
         self._socket = socket
         self._text = not codec.binary
         self._on_slow = on_slow
@@ -69,11 +89,11 @@ class SocketWire:
         self._closing: tuple[int, str] | None = None
         self._dead = False
         self._loop = asyncio.get_running_loop()
-        self._written = 0
+        self._given = 0
         self._pongs = 0
         self._looks = 0
-        self._seen = (0, 0, 0)
-        self._stuck = 0
+        self._ping_at = PING_LOOKS
+        self._patience = Patience()
         self._pinging: asyncio.Task[None] | None = None
         self._last_word: asyncio.Task[None] | None = None
         _tune(socket)
@@ -169,8 +189,8 @@ class SocketWire:
 
     async def _write_one(self, frame: bytes) -> None:
         self._queued -= len(frame)  # it moves to the socket's buffer at once
+        self._given += _framed(len(frame))
         await self._socket.send(frame, text=self._text)
-        self._written += 1
         self._tell_drained()
 
     def _tell_drained(self) -> None:
@@ -189,17 +209,30 @@ class SocketWire:
         if self._dead:
             return
         self._watch = self._loop.call_later(WATCH_SECONDS, self._look)
-        unsent = self._socket.transport.get_write_buffer_size()
-        pinging = self._pinging is not None and not self._pinging.done()
-        state = (self._written, unsent, self._pongs)
-        owes = bool(unsent or self._queue or pinging)
-        self._stuck = self._stuck + 1 if owes and state == self._seen else 0
-        self._seen = state
         self._looks += 1
-        if self._stuck >= STUCK_LOOKS:
-            self._cut_off("bytes unread" if unsent else "ping unanswered")
-        elif not owes and self._looks % PING_LOOKS == 0:
+        unsent = self._socket.transport.get_write_buffer_size()
+        waiting = bool(unsent or self._queue)
+        pinged = self._pinging is not None and not self._pinging.done()
+        why = self._patience.judge(self._seen(unsent, waiting=waiting, pinged=pinged))
+        if unsent > QUEUE_BYTES:  # the library answers pings by itself, without a bound
+            why = "too many bytes unsent"
+        if why is not None:
+            self._cut_off(why)
+        elif not waiting and not pinged and self._looks >= self._ping_at:
+            self._ping_at = self._looks + PING_LOOKS
             self._pinging = self._loop.create_task(self._ping())
+
+    def _seen(self, unsent: int, *, waiting: bool, pinged: bool) -> Look:
+        transport = self._socket.transport
+        return Look(
+            left=self._given - unsent,
+            waiting=waiting,
+            unacknowledged=_unacknowledged(transport),
+            received=self._socket.received,
+            messages=self.messages,
+            reading=transport.is_reading(),
+            pinged=pinged,
+        )
 
     async def _ping(self) -> None:
         with contextlib.suppress(ConnectionClosed):  # whoever reads the connection sees it too
@@ -234,6 +267,22 @@ def _tune(socket: ServerConnection) -> None:
         option = getattr(sockets, name, None)
         if option is not None:
             raw.setsockopt(sockets.IPPROTO_TCP, option, value)
+
+
+def _framed(size: int) -> int:
+    """Bytes of an unmasked WebSocket frame with so many bytes in it (RFC 6455, 5.2)."""
+    if size < 126:  # noqa: PLR2004 - the RFC's
+        return size + 2
+    return size + (4 if size < 2**16 else 10)
+
+
+def _unacknowledged(transport: asyncio.Transport) -> int:
+    """Bytes that the system has and the other end's has not acknowledged (`tcp(7)`: SIOCOUTQ)."""
+    raw = transport.get_extra_info("socket")
+    if raw is None or raw.fileno() < 0:
+        return 0  # it has just ended
+    found: tuple[int] = struct.unpack("i", fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4)))
+    return found[0]
 
 
 def _close_reason(reason: str) -> str:

@@ -14,8 +14,8 @@ from websockets.exceptions import ConnectionClosed
 
 from actorbus.codec import JSON, MSGPACK
 from actorbus.limits import OUTBOX_BYTES
-from transport import wire
-from transport.wire import SocketWire
+from transport import patience, wire
+from transport.wire import CountedConnection, SocketWire
 
 Script = Callable[[SocketWire, ClientConnection], Awaitable[None]]
 
@@ -42,6 +42,7 @@ async def wired(
         watched.drained += 1
 
     async def handle(socket: ServerConnection) -> None:
+        assert isinstance(socket, CountedConnection)
         one = SocketWire(socket, MSGPACK if binary else JSON, "test", on_slow)
         one.on_drained = on_drained
         made.set_result(one)
@@ -51,7 +52,13 @@ async def wired(
         await one.finish()
 
     async with serve(
-        handle, "127.0.0.1", 0, compression=None, ping_interval=None, close_timeout=0.5
+        handle,
+        "127.0.0.1",
+        0,
+        compression=None,
+        ping_interval=None,
+        close_timeout=0.5,
+        create_connection=CountedConnection,
     ) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         async with connect(
@@ -171,6 +178,69 @@ def test_silence_cuts_the_client_off_with_1013() -> None:
 
 
 @pytest.mark.usefixtures("fast")
+def test_silence_is_noticed_though_small_frames_still_go_out() -> None:
+    async def script(one: SocketWire, client: ClientConnection) -> None:
+        stop_reading(client)
+        while not one._dead:
+            one.send([b"x"])
+            await until(partial(looked, one, one._looks + 1))
+            assert one._looks < 30  # 4 to the ping and 5 in vain; some may find bytes on the line
+
+    with structlog.testing.capture_logs() as log:
+        assert play(script).slow == 1
+    assert [entry["why"] for entry in log] == ["ping unanswered"]
+
+
+@pytest.mark.usefixtures("fast")
+def test_small_frames_behind_unread_bytes_are_no_progress() -> None:
+    async def script(one: SocketWire, client: ClientConnection) -> None:
+        stop_reading(client)
+        one.send([b"x" * 7_000_000])
+        await until(lambda: not one._queue)
+        while not one._dead:
+            one.send([b"x"])
+            await until(partial(looked, one, one._looks + 1))
+            assert one._looks < 30
+
+    with structlog.testing.capture_logs() as log:
+        assert play(script).slow == 1
+    assert [entry["why"] for entry in log] == ["bytes unread"]
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_client_in_the_middle_of_a_long_message_stays() -> None:
+    async def script(one: SocketWire, client: ClientConnection) -> None:
+        stop_reading(client)  # its pong waits behind its message
+        client.transport.write(b"\x82\xfe\xff\xff" + bytes(4))
+        while one._looks < 40:
+            client.transport.write(b"x")
+            await until(partial(looked, one, one._looks + 1))
+        assert not one._dead
+        one.abort()
+
+    assert play(script).slow == 0
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_flood_of_pings_whose_answers_are_not_read_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "QUEUE_BYTES", 1_000_000)
+    monkeypatch.setattr(patience, "STUCK_LOOKS", 10**9)
+
+    async def script(one: SocketWire, client: ClientConnection) -> None:
+        stop_reading(client)
+        ping = b"\x89\xfd" + bytes(4 + 125)
+        while not one._dead:
+            client.transport.write(ping * 5_000)
+            await asyncio.sleep(0)
+
+    with structlog.testing.capture_logs() as log:
+        assert play(script).slow == 1
+    assert [entry["why"] for entry in log] == ["too many bytes unsent"]
+
+
+@pytest.mark.usefixtures("fast")
 def test_a_client_that_answers_pings_stays() -> None:
     async def script(one: SocketWire, client: ClientConnection) -> None:
         await until(lambda: one._pongs >= 3)
@@ -244,7 +314,7 @@ def test_who_found_no_room_is_told_of_room(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.usefixtures("fast")
 def test_without_the_watch_nobody_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control: it is the watch that ends it, not the library."""
-    monkeypatch.setattr(wire, "STUCK_LOOKS", 10**9)
+    monkeypatch.setattr(patience, "STUCK_LOOKS", 10**9)
 
     async def script(one: SocketWire, client: ClientConnection) -> None:
         stop_reading(client)
