@@ -1,21 +1,23 @@
-"""Tokens: who may claim which app ID.
+"""Who may come in: tokens for app IDs, and the origins of browsers' pages.
 
-The file is TOML, one line a token: `"<SHA-256 hex of the token>" = "app-id"`.
+The token file is TOML, one line a token: `"<SHA-256 hex of the token>" = "app-id"`.
 """
 
 import hashlib
 import hmac
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from actorbus.errors import ActorbusError, ErrorCode, RefusedError
 from actorbus.names import check_app_id
+from actorbus.quote import quote
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _BEARER: Final = "bearer "
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")
 
 
 class TokenFileError(ActorbusError):
@@ -23,6 +25,10 @@ class TokenFileError(ActorbusError):
 
     A key may be a token that someone forgot to hash.
     """
+
+
+class OriginError(ActorbusError):
+    """An origin that no browser sends: it would never match."""
 
 
 class Tokens:
@@ -71,6 +77,21 @@ def bearer(headers: Sequence[str]) -> str | None:
         if header[: len(_BEARER)].lower() == _BEARER:
             return header[len(_BEARER) :].strip()
     return None
+
+
+def check_origins(origins: Collection[str]) -> frozenset[str]:
+    """The origins that may connect, each as browsers send it (RFC 6454, 6.2), or "*" for any.
+
+    Raises:
+        OriginError: for one that would never match.
+    """
+    for origin in origins:
+        if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
+            raise OriginError(
+                f"--origin {quote(origin)} is none: give scheme://host[:port] in lower case, "
+                "without a path or a slash at the end"
+            )
+    return frozenset(origins)
 
 
 def load_tokens(path: Path) -> Tokens:

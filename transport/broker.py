@@ -10,7 +10,7 @@ from websockets.asyncio.server import Server
 
 from actorbus.errors import ActorbusError, StoreUnusableError
 from actors.supervisor import Supervisor
-from transport.auth import Tokens, load_tokens
+from transport.auth import Tokens, check_origins, load_tokens
 from transport.server import PATH, listen
 from transport.session import STOPPING, Session
 from transport.stores import open_store
@@ -56,16 +56,19 @@ class Broker:
         sessions: open connections.
         stopping: set once a stop has begun.
         exit_status: of the process: 0 after an orderly stop.
+        rendering: held while `/metrics` is made: one at a time.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.tokens: Tokens | None = None if config.tokens is None else load_tokens(config.tokens)
+        self.origins = check_origins(config.origins)
         self.store = open_store(config.store)
         self.supervisor = Supervisor(self.store, specversion=config.specversion, fatal=self._fatal)
         self.sessions: set[Session] = set()
         self.stopping = False
         self.exit_status = 0
+        self.rendering = asyncio.Lock()
         self._server: Server | None = None
         self._stop_asked = asyncio.Event()
 
@@ -89,7 +92,7 @@ class Broker:
     async def _listen(self) -> int:
         host, port = self.config.host, self.config.port
         try:
-            self._server = await listen(self, host, port, self.config.origins)
+            self._server = await listen(self, host, port, self.origins)
         except (OSError, UnicodeError) as error:  # UnicodeError: a name that IDNA can't encode
             reason = getattr(error, "strerror", None) or error
             raise AddressError(

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger("actorbus.transport")
 
 PATH: Final = "/v1"
+PATHS: Final = frozenset({PATH, "/healthz", "/metrics"})
+
+OPEN_SECONDS = 10.0
+"""How long a client may take to say what it wants, and the answer to come."""
 
 CLOSE_SECONDS: Final = 3.0
 """How long a closing handshake may take before the connection is dropped."""
@@ -32,7 +36,7 @@ RECEIVE_QUEUE: Final = 4
 """Messages buffered a connection; with the longest frames some 32 MiB at the worst."""
 
 
-async def listen(broker: "Broker", host: str, port: int, origins: Sequence[str]) -> Server:
+async def listen(broker: "Broker", host: str, port: int, origins: frozenset[str]) -> Server:
     """Accept connections on `host` and `port` (0 for a free one).
 
     Raises:
@@ -42,14 +46,14 @@ async def listen(broker: "Broker", host: str, port: int, origins: Sequence[str])
         lambda connection: _handle(broker, connection),
         host,
         port,
-        process_request=lambda _, request: _answer(broker, request, frozenset(origins)),
+        process_request=lambda _, request: _answer(broker, request, origins),
         select_subprotocol=_select_subprotocol,
         compression=None,
         max_size=FRAME_BYTES,
         max_queue=RECEIVE_QUEUE,
         ping_interval=None,  # SocketWire pings, and knows what the library's pings do not
         close_timeout=CLOSE_SECONDS,
-        open_timeout=10,
+        open_timeout=OPEN_SECONDS,
         server_header="actorbus",
         create_connection=CountedConnection,
         logger=_quiet_logger(),
@@ -61,26 +65,25 @@ async def _handle(broker: "Broker", connection: ServerConnection) -> None:
     await Session(connection, broker).run()
 
 
-def _answer(broker: "Broker", request: Request, origins: frozenset[str]) -> Response | None:
+async def _answer(broker: "Broker", request: Request, origins: frozenset[str]) -> Response | None:
     """Answer plain HTTP; None lets the handshake go on. A failure of ours is logged, here."""
     try:
-        return _route(broker, request, origins)
+        return await _route(broker, request, origins)
     except Exception:
         log.exception("request failed", path=request.path)
         return _respond(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error\n")
 
 
-def _route(broker: "Broker", request: Request, origins: frozenset[str]) -> Response | None:
+async def _route(broker: "Broker", request: Request, origins: frozenset[str]) -> Response | None:
     path = request.path.partition("?")[0]
-    if path == "/healthz":
-        reason = broker.health()
-        if reason is None:
-            return _respond(HTTPStatus.OK, "ok\n")
-        return _respond(HTTPStatus.SERVICE_UNAVAILABLE, reason + "\n")
-    if path == "/metrics":
-        return _respond(HTTPStatus.OK, render(broker), CONTENT_TYPE)
-    if path != PATH:
+    if path not in PATHS:
         return _respond(HTTPStatus.NOT_FOUND, f"nothing here; apps connect to {PATH}\n")
+    if request.method != "GET":
+        return _not_allowed(request.method)
+    if path == "/healthz":
+        return _health(broker.health())
+    if path == "/metrics":
+        return _respond(HTTPStatus.OK, await render(broker), CONTENT_TYPE)
     foreign = set(request.headers.get_all("Origin")) - origins
     if foreign and "*" not in origins:
         return _respond(HTTPStatus.FORBIDDEN, "this origin is not allowed; see serve --origin\n")
@@ -110,6 +113,20 @@ def _respond(
         }
     )
     return Response(status.value, status.phrase, headers, body)
+
+
+def _health(reason: str | None) -> Response:
+    if reason is None:
+        return _respond(HTTPStatus.OK, "ok\n")
+    return _respond(HTTPStatus.SERVICE_UNAVAILABLE, reason + "\n")
+
+
+def _not_allowed(method: str) -> Response:
+    response = _respond(HTTPStatus.METHOD_NOT_ALLOWED, "only GET is answered here\n")
+    response.headers["Allow"] = "GET"
+    if method == "HEAD":  # its answer has no body (RFC 9110, 9.3.2)
+        response.body = b""
+    return response
 
 
 def _quiet_logger() -> logging.Logger:

@@ -31,9 +31,10 @@ megabytes, of which it wants a third free before it takes more, and a slow reade
 WATCH_SECONDS = SEND_MS / 8000
 """How often a connection is looked at."""
 
-PING_LOOKS: Final = 4
-"""Looks between two pings, 10 s. With `STUCK_LOOKS` a client is cut off at most 15 s after it left
-bytes unread, and at most 22.5 s after it went silent (25 s promised)."""
+PING_LOOKS: Final = 3
+"""Looks between two pings, 7.5 s. With `STUCK_LOOKS` a client is cut off at most 15 s after it left
+bytes unread, and 20 s after it went silent, 22.5 s if one look met bytes on the line; 25 s are
+promised, its last word included."""
 
 LAST_WORD_SECONDS = 1.0
 """How long a client that is cut off has to read the close frame."""

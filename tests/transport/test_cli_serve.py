@@ -100,6 +100,25 @@ def test_a_second_signal_leaves_at_once() -> None:
     assert process.returncode == -signal.SIGTERM
 
 
+def test_a_log_that_nobody_takes_does_not_stop_it() -> None:
+    with serving("--store", "memory:") as process:
+        url = listening(process)
+        assert process.stderr is not None
+        process.stderr.close()
+        process.stderr = None
+        with connect(url) as app:
+            app.send('{"type":"hello","app_id":"billing"}')
+            assert json.loads(app.recv(5))["type"] == "welcome"
+        process.terminate()
+        assert process.wait(DEADLINE) == 0
+
+
+def test_an_origin_that_is_none_is_one_line() -> None:
+    status, _, err = run("--store", "memory:", "--origin", "https://a.example/")
+    assert status == 1
+    assert re.fullmatch(r"actorbus: --origin 'https://a\.example/' is none: .*\n", err)
+
+
 def test_the_store_comes_from_the_environment(tmp_path: Path) -> None:
     file = tmp_path / "from-environment.db"
     with serving(environment={"ACTORBUS_STORE": f"sqlite:{file}"}) as process:

@@ -1,6 +1,7 @@
 """The listening socket: the handshake, and plain HTTP beside it."""
 
 import asyncio
+import threading
 
 import pytest
 from websockets.asyncio.client import connect
@@ -8,6 +9,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.protocol.harness import Player, Stage
 from tests.transport.http import get, raw, upgrade
+from transport import metrics as metrics_module
+from transport.auth import OriginError, check_origins
+from transport.broker import Broker, Config
 
 
 def test_healthz_is_200_when_the_broker_accepts_work(play: Player) -> None:
@@ -56,6 +60,47 @@ def test_a_query_is_ignored(play: Player) -> None:
 def test_v1_without_a_handshake_asks_for_an_upgrade(play: Player) -> None:
     async def script(stage: Stage) -> None:
         assert (await get(stage.url, "/v1")).status == 426
+
+    play(script)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "OPTIONS", "get"])
+def test_other_methods_are_405_where_there_is_something(play: Player, method: str) -> None:
+    async def script(stage: Stage) -> None:
+        for path in ("/healthz", "/metrics", "/v1"):
+            answer = await get(stage.url, path, upgrade(), method=method)
+            assert (answer.status, answer.headers["allow"]) == (405, "GET")
+            assert bool(answer.body) is (method != "HEAD")
+        assert (await get(stage.url, "/nothing", method=method)).status == 404
+
+    play(script)
+
+
+def test_a_request_that_never_ends_is_dropped_after_its_time(
+    play: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transport.server.OPEN_SECONDS", 0.1)
+
+    async def script(stage: Stage) -> None:
+        await raw(stage.url, b"GET /v1 HTTP/1.1\r\nX: ")  # until the broker closes
+        await stage.works()
+
+    play(script)
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", b"414"),
+        (b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", b"431"),
+        (b"GET /healthz HTTP/1.1\r\n" + b"X: x\r\n" * 500 + b"\r\n", b"431"),
+    ],
+    ids=["path", "header", "headers"],
+)
+def test_a_request_too_long_is_refused(play: Player, request_bytes: bytes, status: bytes) -> None:
+    async def script(stage: Stage) -> None:
+        assert (await raw(stage.url, request_bytes)).startswith(b"HTTP/1.1 " + status)
+        await stage.works()
 
     play(script)
 
@@ -127,6 +172,30 @@ def _sorted_labels(name: str) -> str:
     return base + brace + ",".join(sorted(labels.rstrip("}").split(",")))
 
 
+def test_metrics_are_made_one_at_a_time_off_the_loop(
+    play: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    under_way: list[int] = []
+    text = metrics_module._text
+
+    def noted(sample: metrics_module.Sample) -> str:
+        threads.append(threading.current_thread())
+        under_way.append(1)
+        assert len(under_way) == 1
+        made = text(sample)
+        under_way.pop()
+        return made
+
+    async def script(stage: Stage) -> None:
+        monkeypatch.setattr(metrics_module, "_text", noted)
+        await asyncio.gather(*(metrics(stage) for _ in range(5)))
+        assert len(threads) == 5
+        assert threading.main_thread() not in threads
+
+    play(script)
+
+
 def test_metrics_say_when_the_broker_does_not_take_work(
     play: Player, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +231,21 @@ def test_a_foreign_origin_is_403(
         assert (await get(stage.url, "/v1", headers)).status == status
 
     play(script, origins=allowed)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["", "a.example", "https://a.example/", "https://A.example", "https://a.example/x", "https://"],
+)
+def test_an_origin_that_no_browser_sends_is_refused_at_the_start(origin: str) -> None:
+    with pytest.raises(OriginError, match="--origin") as refused:
+        Broker(Config(port=0, store="memory:", origins=("https://b.example", origin)))
+    assert "\n" not in refused.value.message
+
+
+def test_origins_as_browsers_send_them_are_taken() -> None:
+    origins = ("*", "null", "https://a.example", "http://localhost:3000", "http://[::1]:80")
+    assert check_origins([*origins, "chrome-extension://abc"]) >= set(origins)
 
 
 # --- subprotocols -----------------------------------------------------------------------------
@@ -211,7 +295,7 @@ def test_pings_are_answered(play: Player) -> None:
 
 
 def test_a_failure_of_ours_is_500_and_logged(play: Player, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_broker: object) -> str:
+    async def fail(_broker: object) -> str:
         raise RuntimeError("broken")
 
     async def script(stage: Stage) -> None:
