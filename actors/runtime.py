@@ -153,7 +153,7 @@ class LoopActor(pykka.Actor):
         try:
             self.on_start()
         except BaseException as error:  # noqa: BLE001 - the failure policy above
-            self._crash(error)
+            self.crash(error)
 
     def _turn(self) -> None:
         if self.actor_stopped.is_set():
@@ -166,7 +166,7 @@ class LoopActor(pykka.Actor):
                     return
             self.on_turn_end()
         except BaseException as error:  # noqa: BLE001 - the failure policy above
-            self._crash(error)
+            self.crash(error)
             return
         if queue:
             self.actor_inbox.wake()
@@ -174,7 +174,8 @@ class LoopActor(pykka.Actor):
     def on_turn_end(self) -> None:
         """Run after each turn's messages."""
 
-    def _crash(self, error: BaseException) -> None:
+    def crash(self, error: BaseException) -> None:
+        """End with this failure, and report it."""
         self._end()
         if self._on_crash is not None:
             # on the loop's next turn: a failure while starting must not meet a half-made entry
@@ -244,8 +245,14 @@ class _Call:
 
     def _tell(self, result: Any, error: Exception | None) -> None:
         answer, self._answer = self._answer, None
-        if answer is not None and not self._actor.actor_stopped.is_set():
-            self._actor.actor_inbox.push(answer(result, error))
+        if answer is None or self._actor.actor_stopped.is_set():
+            return
+        try:
+            message = answer(result, error)
+        except BaseException as failure:  # noqa: BLE001 - an actor must not wait for ever
+            self._actor.crash(failure)
+        else:
+            self._actor.actor_inbox.push(message)
 
 
 def tell(ref: Ref, message: Any) -> bool:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+import structlog
+
 from actorbus import frames
 from actorbus.errors import Ref as ClientRef
 from actorbus.store import Store
@@ -13,6 +15,7 @@ from actors.runtime import LoopActor, actor_of, tell
 from actors.supervisor import Supervisor
 from actors.topic import TopicActor
 from tests.actors.fakes import FakeWire, ManualClock
+from tests.blocking import no_blocking
 from transport.stores.memory import MemoryStore
 
 SECONDS = 5.0
@@ -149,7 +152,7 @@ async def until(condition: Callable[[], bool]) -> None:
     """Let the loop go on until something has happened."""
     async with asyncio.timeout(SECONDS):
         while not condition():  # noqa: ASYNC110 - it is the loop's own turns that are waited for
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
 
 
 async def turns(count: int = 20) -> None:
@@ -170,7 +173,8 @@ def play(script: Callable[[Stage], Coroutine[Any, Any, None]], store: Store | No
             stage.supervisor.stop()
             await stage.store.close()
 
-    asyncio.run(run())
+    with structlog.testing.capture_logs(), no_blocking():
+        asyncio.run(run())
 
 
 def _unexpected(error: Exception) -> None:

@@ -69,6 +69,21 @@ def test_what_an_actor_tells_itself_waits_for_the_next_turn() -> None:
     asyncio.run(script())
 
 
+def test_an_answer_that_cannot_be_made_ends_the_actor() -> None:
+    async def script() -> None:
+        crashes: list[Any] = []
+        actor = start(crashes)
+
+        def answer(_result: object, _error: object) -> None:
+            raise RuntimeError("broken")
+
+        actor.call(asyncio.sleep(0), answer)
+        await turns()
+        assert [(one, str(error)) for one, error in crashes] == [(actor, "broken")]
+
+    asyncio.run(script())
+
+
 def test_pykkas_own_tell_is_taken() -> None:
     async def script() -> None:
         actor = start()

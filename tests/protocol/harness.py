@@ -20,6 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from tests.blocking import no_blocking
 from transport.broker import Broker, Config
 
 Frame = dict[str, Any]
@@ -272,11 +273,12 @@ def play(
     async def run() -> None:
         broker = Broker(config)
         url = await broker.start()
-        try:
-            async with asyncio.timeout(SCRIPT_DEADLINE), AsyncExitStack() as stack:
-                await script(Stage(broker, url, encoding, stack))
-        finally:
-            await broker.stop()
+        with no_blocking():
+            try:
+                async with asyncio.timeout(SCRIPT_DEADLINE), AsyncExitStack() as stack:
+                    await script(Stage(broker, url, encoding, stack))
+            finally:
+                await broker.stop()
 
     with structlog.testing.capture_logs() as entries:
         uvloop.run(run())  # as `serve` does
@@ -293,12 +295,21 @@ class Player:
 
     def __call__(self, script: Script, **config: Any) -> list[MutableMapping[str, Any]]:
         """Run a script; the broker's log, which holds no failure of the broker's own."""
-        settings = {"port": 0, "store": self.store, "grace_seconds": 0.0, **config}
-        with self._caplog.at_level(logging.WARNING):
-            entries = play(script, Config(**settings), self.encoding)
+        entries = self._play(script, config)
         found = tracebacks(entries, self._caplog)
         assert not found, found
         return entries
+
+    def failing(self, script: Script, event: str) -> None:
+        """Run a script in which the broker fails once: its log has this event as its one error."""
+        found = tracebacks(self._play(script, {}), self._caplog)
+        assert [entry["event"] for entry in found if isinstance(entry, dict)] == [event]
+        assert len(found) == 1
+
+    def _play(self, script: Script, config: Mapping[str, Any]) -> list[MutableMapping[str, Any]]:
+        settings = {"port": 0, "store": self.store, "grace_seconds": 0.0, **config}
+        with self._caplog.at_level(logging.WARNING):
+            return play(script, Config(**settings), self.encoding)
 
 
 def tracebacks(
