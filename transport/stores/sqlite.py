@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import apsw
+import msgspec
+
 from actorbus.errors import StoreUnavailableError, StoreUnusableError
 from actorbus.store import (
     Appended,
@@ -20,7 +23,7 @@ from transport.stores.log import ABILITIES, wall_clock
 from transport.stores.sqlite_feed import SqliteFeed
 from transport.stores.sqlite_log import SqliteLog
 from transport.stores.sqlite_rows import GroupRow
-from transport.stores.sqlite_schema import open_database
+from transport.stores.sqlite_schema import damaged, open_database
 from transport.stores.sqlite_writer import Writer
 from transport.stores.urls import parse
 
@@ -79,8 +82,10 @@ class SqliteStore:
             self._log = SqliteLog(
                 connection, retain_ms=self._retain_ms, clock=self._clock, disk=self._disk
             )
-        except BaseException:
+        except BaseException as error:
             connection.close(True)
+            if isinstance(error, (apsw.Error, msgspec.DecodeError, TypeError, ValueError)):
+                raise damaged(self._path, error) from error  # rows that are none of ours
             raise
         return self._log
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 
 import apsw
+import msgspec
 
 from actorbus.errors import StoreUnavailableError
 from actorbus.store import (
@@ -27,7 +28,7 @@ from actorbus.store import (
 from transport.stores.disk import DiskSpace
 from transport.stores.log import FETCH_BATCHES, page
 from transport.stores.sqlite_rows import GroupRow, TopicRow
-from transport.stores.sqlite_schema import meaning
+from transport.stores.sqlite_schema import damaged_at_work, meaning
 from transport.stores.sqlite_tables import Changes, Row, Tables, pack_events
 from transport.stores.sqlite_trim import Trimmer
 
@@ -224,6 +225,8 @@ class SqliteLog:
             return self._fetch(group, position, max_bytes)
         except apsw.Error as error:
             raise meaning(error, self._connection) from error
+        except msgspec.DecodeError as error:
+            raise damaged_at_work(f"batch near {position} of {group.topic.name!r}") from error
 
     def _fetch(self, group: GroupRow, position: int, max_bytes: int) -> Fetched:
         runs: list[Stored] = []

@@ -1,6 +1,7 @@
 """The file of the SQLite store: opening, checking and creating it, and what its errors mean."""
 
 import errno
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,6 +58,9 @@ CREATE TABLE attempts (
 ) WITHOUT ROWID;
 """
 
+_SHOWN: Final = 100
+"""Characters of a path that is no path."""
+
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -107,11 +111,35 @@ def meaning(error: apsw.Error, connection: apsw.Connection) -> StoreError:
     )
 
 
+def damaged(path: Path, found: object) -> StoreUnusableError:
+    """What to say of a file whose content makes no sense."""
+    return StoreUnusableError(f"{path} is damaged ({_one_line(found)}): restore a backup")
+
+
+def damaged_at_work(what: str) -> StoreUnusableError:
+    """What to say of a row that can't be read while the broker runs: it must not go on."""
+    return StoreUnusableError(
+        f"the store's file is damaged ({what}): restore a backup", exit_status=INTERNAL_STATUS
+    )
+
+
 def _check_place(path: Path) -> None:
-    if path.is_dir():
-        raise StoreUnusableError(f"{path} is a directory: name a file")
-    if not path.parent.is_dir():
-        raise StoreUnusableError(f"directory {path.parent} does not exist: create it first")
+    if "\0" in str(path):
+        raise StoreUnusableError("the path of the sqlite url holds a null character: name a file")
+    try:
+        if path.is_dir():
+            raise StoreUnusableError(f"{path} is a directory: name a file")
+        if not path.parent.is_dir():
+            raise StoreUnusableError(f"directory {path.parent} does not exist: create it first")
+        writable = not path.exists() or os.access(path, os.R_OK | os.W_OK)
+    except OSError as error:
+        shown = f"{str(path)[:_SHOWN]}{'…' if len(str(path)) > _SHOWN else ''}"
+        reason = (error.strerror or repr(error)).lower()
+        raise StoreUnusableError(
+            f"{shown} can't be opened: {reason}: check the path and the rights on its directories"
+        ) from error
+    if not writable:
+        raise StoreUnusableError(_no_rights(path))
 
 
 def _prepare(connection: apsw.Connection, path: Path) -> None:
@@ -140,6 +168,8 @@ def _is_fresh(connection: apsw.Connection, path: Path) -> bool:
         return True
     if owner != APPLICATION_ID:
         raise StoreUnusableError(f"{path} is the database of another program: name another file")
+    if version < 1:
+        raise damaged(path, f"schema version {version}")
     if version > SCHEMA_VERSION:
         raise StoreUnusableError(
             f"{path} was written by a newer actorbus (schema {version}, "
@@ -161,7 +191,11 @@ def _check(connection: apsw.Connection, path: Path) -> None:
     for scope in scopes:
         found = scalar(connection, f"PRAGMA quick_check{scope}")
         if found != "ok":
-            raise StoreUnusableError(f"{path} is damaged ({_one_line(found)}): restore a backup")
+            raise damaged(path, found)
+
+
+def _no_rights(path: Path) -> str:
+    return f"{path} can't be written: check the rights on it and on its directory"
 
 
 def _why_not(error: apsw.Error, path: Path) -> str:
@@ -171,9 +205,9 @@ def _why_not(error: apsw.Error, path: Path) -> str:
         case apsw.NotADBError():
             return f"{path} is not a database of actorbus: name another file"
         case apsw.CorruptError() | apsw.FormatError():
-            return f"{path} is damaged ({_one_line(error)}): restore a backup"
+            return damaged(path, error).message
         case apsw.CantOpenError() | apsw.ReadOnlyError() | apsw.PermissionsError():
-            return f"{path} can't be written: check the rights on it and on its directory"
+            return _no_rights(path)
         case apsw.FullError():
             return f"{path} can't be opened: its disk is full"
         case _:

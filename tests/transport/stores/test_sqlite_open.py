@@ -9,8 +9,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from actorbus.errors import StoreUnusableError
-from tests.conformance.kit import events, never_fails, soon
+from actorbus.errors import StoreUnavailableError, StoreUnusableError
+from tests.conformance.kit import Reader, events, never_fails, soon
 from tests.transport.stores.sqlite_kit import query, sqlite
 from transport.stores.sqlite import SqliteStore
 from transport.stores.sqlite_schema import QUICK_CHECK_BYTES, scalar
@@ -141,6 +141,71 @@ def test_of_a_large_file_only_the_small_tables_are_checked(path: Path) -> None:
     finally:
         apsw.connection_hooks.pop()
     assert checks == [f"PRAGMA quick_check('{name}')" for name in ("topics", "groups", "attempts")]
+
+
+def test_a_version_that_never_was_is_damage(path: Path) -> None:
+    fill(path, 1)
+    query(path, "PRAGMA user_version=-1")
+    assert refusal(path) == f"{path} is damaged (schema version -1): restore a backup"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE groups SET options=x'ff'",
+        "UPDATE groups SET settled=x'ff'",
+        "UPDATE groups SET settled=x'9101'",
+        "UPDATE groups SET floor='many'",
+        "UPDATE topics SET gone=x'ff'",
+        "ALTER TABLE groups RENAME COLUMN floor TO ceiling",
+    ],
+)
+def test_a_row_that_makes_no_sense_is_refused_at_start(path: Path, change: str) -> None:
+    fill(path, 1)
+    query(path, change)
+    message = refusal(path)
+    assert message.startswith(f"{path} is damaged (")
+    assert message.endswith("): restore a backup")
+
+
+def test_a_batch_that_makes_no_sense_ends_the_broker_with_70(path: Path) -> None:
+    fill(path, 1)
+    query(path, "UPDATE batches SET events=x'c1'")
+    failures: list[StoreUnusableError] = []
+
+    async def main() -> None:
+        store = SqliteStore(path)
+        await soon(store.open(failures.append))
+        feed = await soon(store.feed("t", "a", Reader()))
+        with pytest.raises(StoreUnavailableError, match="damaged"):
+            await soon(feed.fetch(0, 1000))
+        await soon(store.close())
+
+    asyncio.run(main())
+    (failure,) = failures
+    assert failure.exit_status == 70
+    assert failure.message == (
+        "the store's file is damaged (batch near 0 of 't'): restore a backup"
+    )
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "d/" * 3000, "a/b"])
+def test_a_path_that_can_not_be_is_one_short_line(path: Path, name: str) -> None:
+    path.touch()  # so that a/b is below a file
+    message = refusal(path / name if name == "a/b" else path.parent / name)
+    assert len(message) < 300
+
+
+def test_a_path_with_a_null_character_is_refused(tmp_path: Path) -> None:
+    assert "null character" in refusal(tmp_path / "a\0b.db")
+
+
+def test_a_file_that_may_only_be_read_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(path, 1)
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    assert refusal(path) == f"{path} can't be written: check the rights on it and on its directory"
 
 
 def test_a_directory_that_does_not_exist_is_named(tmp_path: Path) -> None:
