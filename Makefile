@@ -18,7 +18,7 @@ install: $(STAMP) ## create .venv and install the broker, the client and all too
 $(STAMP): setup.cfg pyproject.toml Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,check,bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,check,bench,dapr]'
 	touch $(STAMP)
 
 run: install ## serve on ws://127.0.0.1:8090/v1, kept in ./actorbus.db

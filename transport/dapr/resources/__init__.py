@@ -1,0 +1,1 @@
+"""Dapr's resource files: components, subscriptions and resiliency policies as values."""
