@@ -40,6 +40,9 @@ STEADY_SECONDS: Final = 5.0
 RETRY: Final = (0.1, 2.0)
 """First and longest wait before a request is asked again that the broker can't serve now."""
 
+STRAY_DELAY_MS: Final = 1000
+"""What comes for a topic that was left without an answer goes back; not to be here at once."""
+
 
 class Settings(msgspec.Struct, frozen=True):
     """How a session connects; durations are seconds."""
@@ -175,14 +178,21 @@ class Session:
             raise
 
     async def leave(self, subscription: Subscription) -> None:
-        """Unsubscribe; what is still delivered until the answer goes back."""
-        topic = subscription.topic
-        if self.link is None or self._subscriptions.get(topic) is not subscription:
+        """Unsubscribe; the caller sets the deadline."""
+        link, topic = self.link, subscription.topic
+        if link is None or self._subscriptions.get(topic) is not subscription:
             return
-        try:
-            await self.link.request({"type": "unsubscribe", "topic": topic})
-        except (LinkLostError, ActorbusError) as error:  # the connection's end does it as well
-            log.debug("unsubscribe_unanswered", topic=topic, error=str(error))
+        backoff = Backoff(*RETRY)
+        while True:
+            try:
+                await link.request({"type": "unsubscribe", "topic": topic})
+            except UnavailableError:
+                await asyncio.sleep(backoff.next())
+            except (LinkLostError, ActorbusError) as error:  # the connection's end does it as well
+                log.debug("unsubscribe_unanswered", topic=topic, error=str(error))
+                return
+            else:
+                return
 
     def release(self, subscription: Subscription) -> None:
         """Forget a subscription."""
@@ -232,7 +242,8 @@ class Session:
         if subscription is not None:
             subscription.deliver(link, frame)
         else:
-            link.lane.settle([wire["id"] for wire in frame["deliveries"]], ("RETRY", 0, None))
+            stray = [wire["id"] for wire in frame["deliveries"]]
+            link.lane.settle(stray, ("RETRY", STRAY_DELAY_MS, None))
 
     def published(self, ref: int, errors: Sequence[dict[str, Any]]) -> None:
         """Hand an answer to the publisher."""

@@ -57,11 +57,10 @@ class Subscription:
     so an event that is handed over has its whole `ack_wait` before it. From then on the lease is
     the app's to renew (`Delivery.extend`).
 
-    At the end of `async with` acknowledgements are flushed, the broker is told, and what is still
-    in the buffer goes back at once, to be redelivered elsewhere. The protocol counts that as an
+    At the end of `async with` acknowledgements are flushed, the broker is told, and then what is
+    still in the buffer goes back, to be redelivered elsewhere. The protocol counts that as an
     attempt, so an event on the last of its `max_attempts` is not sent back: it keeps its lease
-    until that or the connection ends, which spares it from being dead-lettered unseen as long as
-    the bus is closed in time.
+    until that or the connection ends. `Bus.drain` first leaves nothing in the buffer.
 
     Attributes:
         topic: the topic.
@@ -82,6 +81,7 @@ class Subscription:
         self._joined: asyncio.Future[None] | None = None
         self._ended = False
         self._leaving = False
+        self._left: list[Delivery] = []
         self._error: ActorbusError | None = None
         self._breathe_at = 0.0
 
@@ -115,6 +115,7 @@ class Subscription:
         if self._leaving:
             return
         self._leaving = True
+        self._left = self._buffer.take_all()
         self.finish()
         try:
             async with asyncio.timeout(self._owner.close_timeout):
@@ -124,6 +125,7 @@ class Subscription:
             log.warning("unsubscribe_timed_out", topic=self.topic)
         finally:
             self._owner.release(self)
+            self._hand_back()
 
     def __aiter__(self) -> Self:
         return self
@@ -186,7 +188,7 @@ class Subscription:
             for wire in frame["deliveries"]
         ]
         if self._leaving:
-            self._hand_back(link, deliveries)
+            self._left += deliveries
             return
         now, lease = time.monotonic(), frame["lease_ms"] / 1000
         self._buffer.add(deliveries, lease, now)
@@ -227,6 +229,7 @@ class Subscription:
     def disconnected(self) -> None:
         """The connection ended, and with it all leases: what was in the buffer comes again."""
         self._buffer.take_all()
+        self._left.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -304,18 +307,20 @@ class Subscription:
             self._arm(due)
 
     async def _flush(self) -> None:
-        """Send back what waits, and have the acknowledgements so far made durable."""
-        buffered = self._buffer.take_all()
+        """Have the acknowledgements so far made durable."""
         link = self._owner.link
-        if link is None:
-            return
-        confirms = link.lane.confirm_all()
-        self._hand_back(link, buffered)
+        confirms = [] if link is None else link.lane.confirm_all()
         if confirms:
             await asyncio.wait(confirms)
 
-    def _hand_back(self, link: Link, deliveries: list[Delivery]) -> None:
-        last = self.options.get("max_attempts") or 0
-        ids = [d.lease_id for d in deliveries if not 0 < last <= d.attempt]
-        if ids:
+    def _hand_back(self) -> None:
+        """Send back what the app has not seen.
+
+        Not before the broker has answered `unsubscribe`: until then it would deliver it again,
+        here, and each time an attempt would be gone.
+        """
+        link, last = self._owner.link, self.options.get("max_attempts") or 0
+        ids = [d.lease_id for d in self._left if not d.lost and not 0 < last <= d.attempt]
+        self._left.clear()
+        if ids and link is not None:
             link.lane.settle(ids, ("RETRY", 0, None))

@@ -221,14 +221,14 @@ def test_leaving_hands_back_what_waits_but_nothing_on_its_last_attempt() -> None
             (held,) = await take(subscription, 1)
             await until(lambda: len(subscription._buffer) == 2)
             leaving = asyncio.ensure_future(subscription.close())
+            await peer.unsubscribed()
+            await leaving
             assert await peer.expect("ack") == {
                 "type": "ack",
                 "ids": first[1:],
                 "status": "RETRY",
                 "delay_ms": 0,
             }
-            await peer.unsubscribed()
-            await leaving
             assert await held.ack()  # what the app holds may still be acknowledged
             assert (await peer.expect("ack"))["ids"] == first[:1]
 
@@ -252,25 +252,28 @@ def test_leaving_waits_until_the_last_acks_are_durable() -> None:
     run(test())
 
 
-def test_what_comes_while_leaving_goes_back() -> None:
+def test_what_comes_while_leaving_goes_back_once_the_broker_sends_no_more() -> None:
     async def test() -> None:
         async with FakeBroker() as broker, connected(broker) as (bus, peer):
             subscription = await subscribed(bus, peer)
             leaving = asyncio.ensure_future(subscription.close())
             unsubscribe = await peer.expect("unsubscribe")
             ids = await peer.deliver("t", 1)
+            await peer.error(unsubscribe["ref"], "internal", retryable=True)
+            await peer.unsubscribed()
             frame = await peer.expect("ack")
             assert (frame["ids"], frame["status"], frame["delay_ms"]) == (ids, "RETRY", 0)
-            await peer.send(
-                {
-                    "type": "unsubscribed",
-                    "ref": unsubscribe["ref"],
-                    "topic": "t",
-                    "forget": False,
-                }
-            )
+            assert [f["type"] for f in peer.seen[-3:]] == ["unsubscribe", "unsubscribe", "ack"]
             await leaving
             assert [d async for d in subscription] == []
+
+
+def test_what_comes_for_a_topic_that_was_left_goes_back_with_a_delay() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker) as (_, peer):
+            ids = await peer.deliver("other", 1)
+            frame = await peer.expect("ack")
+            assert (frame["ids"], frame["status"], frame["delay_ms"]) == (ids, "RETRY", 1000)
 
     run(test())
 
