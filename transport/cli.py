@@ -11,6 +11,7 @@ import structlog
 import typer
 
 from actorbus.commands import app
+from actorbus.commands.run import invoke
 from actorbus.errors import ActorbusError
 from actorbus.version import VERSION
 from transport import logs
@@ -29,7 +30,7 @@ START_CANCEL_SECONDS = 5.0
 
 def main() -> None:
     """Run the command line."""
-    app()
+    invoke(app)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so

@@ -9,9 +9,12 @@ import typer
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from actorbus.client.bus import Bus, connect
-from actorbus.commands.run import DEFAULT_URL, Token, Url, encode_lines, run, write_out
+from actorbus.commands.run import DEFAULT_URL, Token, Url, run
+from actorbus.commands.show import printable
+from actorbus.commands.streams import encode_lines, write_out
 from actorbus.errors import UnavailableError
 from actorbus.frame_types import GroupStatus, TopicStatus
 
@@ -35,7 +38,27 @@ COLUMNS: Final = (
 NAMES: Final = 2
 """How many of the columns are names; the others are numbers."""
 
+HEADS: Final = {
+    "instances": "in-\nstances",
+    "in flight": "in\nflight",
+    "redelivered": "rede-\nlivered",
+    "dead-lettered": "dead-\nlettered",
+}
+"""Names of columns in two lines, to leave room for what is in them."""
+
+WIDE_CHARACTERS: Final = 100
+WIDE_ONLY: Final = frozenset({"delivered"})
+"""Narrower terminals, the usual 80 characters for one, do without these columns."""
+
 UNKNOWN: Final = "-"
+
+STYLES: Final = {
+    "topic": "cyan",
+    "redelivered": "yellow",
+    "dead-lettered": "red",
+    "dropped": "red",
+}
+"""Of what is neither nothing nor unknown."""
 
 
 def groups(
@@ -68,7 +91,7 @@ async def _groups(
             if json:
                 await write_out(msgspec.json.encode(topics) + b"\n")
             elif console.is_terminal:
-                console.print(_table(topics))
+                console.print(_table(topics, console.width))
             else:
                 await write_out(encode_lines(["\t".join(row) for row in (COLUMNS, *_rows(topics))]))
             if not watch:
@@ -78,22 +101,34 @@ async def _groups(
 
 async def _live(bus: Bus, console: Console) -> None:
     """Refresh the table until Ctrl-C; while the broker is away, say so."""
-    with Live(_table(await bus.inspect()), console=console, auto_refresh=False) as live:
+    table = _table(await bus.inspect(), console.width)
+    with Live(table, console=console, auto_refresh=False) as live:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
-                live.update(_table(await bus.inspect()), refresh=True)
+                live.update(_table(await bus.inspect(), console.width), refresh=True)
             except UnavailableError as error:
-                live.update(f"the broker does not answer: {error.message}", refresh=True)
+                news = printable(f"the broker does not answer: {error.message}")
+                live.update(Text(news, style="yellow"), refresh=True)
 
 
-def _table(topics: Sequence[TopicStatus]) -> Table:
-    table = Table(box=None, header_style="bold")
-    for number, name in enumerate(COLUMNS):
-        table.add_column(name, justify="left" if number < NAMES else "right", no_wrap=True)
+def _table(topics: Sequence[TopicStatus], width: int) -> Table:
+    shown = [name for name in COLUMNS if width >= WIDE_CHARACTERS or name not in WIDE_ONLY]
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+    for name in shown[:NAMES]:
+        table.add_column(name, overflow="fold")  # in a narrow terminal: numbers stay whole
+    for name in shown[NAMES:]:
+        table.add_column(HEADS.get(name, name), justify="right", no_wrap=True)
     for row in _rows(topics):
-        table.add_row(*row)
+        cells = dict(zip(COLUMNS, row, strict=True))
+        table.add_row(*[Text(cells[name], style=_style(name, cells[name])) for name in shown])
     return table
+
+
+def _style(column: str, cell: str) -> str:
+    if cell in ("0", UNKNOWN):
+        return "dim"
+    return STYLES.get(column, "")
 
 
 def _rows(topics: Sequence[TopicStatus]) -> Iterator[tuple[str, ...]]:

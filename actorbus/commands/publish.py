@@ -2,7 +2,6 @@
 
 import os
 import stat
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -14,23 +13,19 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from actorbus import json_text
 from actorbus.client.bus import Bus, PartlyPublishedError, connect
-from actorbus.commands.run import (
-    DEFAULT_URL,
-    Token,
-    Url,
-    complain,
-    encode_lines,
-    in_daemon,
-    run,
-    write_out,
-)
-from actorbus.errors import InvalidEventError, UndecodableError
+from actorbus.commands.lines import Line, LineSplitter
+from actorbus.commands.run import DEFAULT_URL, Token, Url, complain, run
+from actorbus.commands.streams import STDIN, encode_lines, read_in, write_out
+from actorbus.errors import ActorbusError, InvalidEventError, UndecodableError
 
 MANY: Final = 500
 """Events of standard input that are published together."""
 
 CHUNK_BYTES: Final = 256 * 1024
 """Standard input is read in pieces of at most this; what is there is published at once."""
+
+MEANT_AS_JSON: Final = ("{", "[")
+"""What begins so and is no JSON is refused: a damaged object must not pass for a text."""
 
 
 def publish(
@@ -54,7 +49,7 @@ def publish(
 ) -> None:
     """Publish events, and print their ids once they are durable."""
     if not data:
-        raise typer.BadParameter("give DATA, or - to publish the lines of standard input")
+        raise typer.BadParameter("no DATA: give some, or - for the lines of standard input")
     run(_publish(topic, data, app_id=app_id, text=text, ttl=ttl, url=url, token=token))
 
 
@@ -82,13 +77,20 @@ async def _publish_lines(
 ) -> int:
     began = time.monotonic()
     published = taken = 0
-    with _progress() as advance:
+    console = Console(stderr=True)
+    with _progress(console) as advance:
         async for lines, size in _chunks():
-            refused = await _publish_chunk(bus, topic, [parse(line) for line in lines], ttl)
-            for index, message in refused:
-                complain(f"line {taken + index + 1}: {message}")
             taken += len(lines)
-            published += len(lines) - len(refused)
+            try:
+                wrong = await _publish_chunk(bus, topic, lines, parse, ttl)
+            except ActorbusError as error:
+                complain(
+                    f"stopped at lines {lines[0].number} to {lines[-1].number}: {error}", console
+                )
+                break
+            for number, message in sorted(wrong):
+                complain(f"line {number}: {message}", console)
+            published += len(lines) - len(wrong)
             advance(size)
     seconds = max(time.monotonic() - began, 1e-3)
     summary = f"published {published} events to {topic} in {seconds:.1f} s"
@@ -97,6 +99,26 @@ async def _publish_lines(
 
 
 async def _publish_chunk(
+    bus: Bus, topic: str, lines: list[Line], parse: Callable[[str], Any], ttl: float | None
+) -> list[tuple[int, str]]:
+    """Publish lines together; returns number and fault of those that are no events."""
+    numbers: list[int] = []
+    data: list[Any] = []
+    wrong = [(line.number, line.wrong) for line in lines if line.wrong]
+    for line in lines:
+        if line.wrong:
+            continue
+        try:
+            data.append(parse(line.text))
+        except InvalidEventError as error:
+            wrong.append((line.number, error.message))
+        else:
+            numbers.append(line.number)
+    refused = await _publish_together(bus, topic, data, ttl)
+    return wrong + [(numbers[index], message) for index, message in refused]
+
+
+async def _publish_together(
     bus: Bus, topic: str, data: list[Any], ttl: float | None
 ) -> list[tuple[int, str]]:
     """Publish together; returns index and reason of those that were refused for themselves."""
@@ -122,27 +144,22 @@ async def _publish_singly(
     return refused
 
 
-async def _chunks() -> AsyncIterator[tuple[list[str], int]]:
-    """Lines of standard input as they come, at most `MANY` together, with their bytes."""
-    rest = b""
-    while True:
-        piece = await in_daemon(lambda: os.read(sys.stdin.fileno(), CHUNK_BYTES))
-        *lines, rest = (rest + piece).split(b"\n") if piece else (rest, b"")
+async def _chunks() -> AsyncIterator[tuple[list[Line], int]]:
+    """Lines of standard input as they come, at most `MANY` together, with bytes read for them."""
+    splitter = LineSplitter()
+    while piece := await read_in(CHUNK_BYTES):
+        lines = splitter.feed(piece)
         for first in range(0, len(lines), MANY):
-            part = lines[first : first + MANY]
-            size = sum(map(len, part)) + len(part)
-            texts = [line.rstrip(b"\r").decode(errors="replace") for line in part]
-            if wanted := [line for line in texts if line]:
-                yield wanted, size
-        if not piece:
-            return
+            size = len(piece) if first + MANY >= len(lines) else 0
+            yield lines[first : first + MANY], size
+    if last := splitter.end():
+        yield last, 0
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int], object]]:
+def _progress(console: Console) -> Iterator[Callable[[int], object]]:
     """A progress bar on a terminal while a file is read; else nothing."""
-    console = Console(stderr=True)
-    status = os.fstat(sys.stdin.fileno())
+    status = os.fstat(STDIN)
     if not console.is_terminal or not stat.S_ISREG(status.st_mode):
         yield lambda size: size
         return
@@ -153,8 +170,14 @@ def _progress() -> Iterator[Callable[[int], object]]:
 
 
 def _parse(text: str) -> Any:
-    """The value that a JSON text stands for; what is no JSON is text itself."""
+    """The value that a JSON text stands for; what is no JSON is text itself.
+
+    Raises:
+        InvalidEventError: it begins as only JSON does, but is none.
+    """
     try:
         return json_text.loads(text)
-    except UndecodableError:
+    except UndecodableError as error:
+        if text.lstrip().startswith(MEANT_AS_JSON):
+            raise InvalidEventError(f"{error.message} (to send it as text: --text)") from None
         return text

@@ -4,17 +4,18 @@ import asyncio
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn
 
 import structlog
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from actorbus.client.handshake import UnreachableError
+from actorbus.commands.show import printable
+from actorbus.commands.streams import STDOUT, fill_missing
 from actorbus.errors import ActorbusError
-
-T = TypeVar("T")
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 TERMINATED: Final = 128 + signal.SIGTERM
@@ -28,13 +29,23 @@ Token = Annotated[
 ]
 
 
+def invoke(app: typer.Typer) -> NoReturn:
+    """Run the command line; a wrong usage is one line on standard error."""
+    fill_missing()
+    try:
+        status = app(prog_name="actorbus", standalone_mode=False)
+    except typer.TyperException as error:
+        if message := error.format_message():  # none where help was shown instead
+            context = getattr(error, "ctx", None)
+            command = "actorbus" if context is None else context.command_path
+            complain(f"{message[0].lower()}{message[1:].rstrip('.')} (see: {command} --help)")
+        sys.exit(error.exit_code)
+    sys.exit(status)
+
+
 def run(work: Coroutine[Any, Any, int]) -> NoReturn:
     """Run a command and exit with its status; a user's error is one line on standard error."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger("warning"),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        processors=[structlog.processors.add_log_level, structlog.dev.ConsoleRenderer()],
-    )
+    _configure_log()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             status = runner.run(_terminable(work))
@@ -42,7 +53,7 @@ def run(work: Coroutine[Any, Any, int]) -> NoReturn:
         status = INTERRUPTED
     except BrokenPipeError:
         status = 0  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
     except ActorbusError as error:
         fail(error)
     sys.exit(status)
@@ -59,48 +70,23 @@ def fail(error: ActorbusError) -> NoReturn:
     sys.exit(1)
 
 
-def complain(message: str) -> None:
-    """One line on standard error."""
-    typer.echo(f"actorbus: {message}", err=True)
+def complain(message: str, console: Console | None = None) -> None:
+    """One line on standard error; `console` is the one that shows a progress bar there."""
+    line = Text.assemble(("actorbus: ", "bold red"), printable(message))
+    (console or Console(stderr=True)).print(line, soft_wrap=True)
 
 
-def encode_lines(lines: list[str]) -> bytes:
-    """Lines of text as bytes, each with its end."""
-    return "".join(f"{line}\n" for line in lines).encode(errors="replace")
-
-
-async def write_out(output: bytes) -> None:
-    """Write to standard output without holding up the event loop.
-
-    Raises:
-        BrokenPipeError: nobody reads it any more.
-    """
-    await in_daemon(lambda: _write_all(sys.stdout.fileno(), output))
-
-
-async def in_daemon(work: Callable[[], T]) -> T:
-    """Run blocking work in a thread that does not keep the process from exiting.
-
-    Unlike `asyncio.to_thread`, whose threads are waited for at exit: one that reads from a
-    terminal or writes to a full pipe may never return.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(set_outcome: Callable[[Any], None], outcome: Any) -> None:
-        if not future.done():
-            set_outcome(outcome)
-
-    def body() -> None:
-        try:
-            outcome: tuple[Callable[[Any], None], Any] = (future.set_result, work())
-        except OSError as error:
-            outcome = (future.set_exception, error)
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, *outcome)
-
-    threading.Thread(target=body, daemon=True).start()
-    return await future
+def _configure_log() -> None:
+    """What the client library warns of, as lines on standard error."""
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=Console(stderr=True).color_system is not None,
+        exception_formatter=structlog.dev.plain_traceback,  # the default shows local variables
+    )
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger("warning"),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        processors=[structlog.processors.add_log_level, renderer],
+    )
 
 
 async def _terminable(work: Coroutine[Any, Any, int]) -> int:
@@ -119,12 +105,6 @@ async def _terminable(work: Coroutine[Any, Any, int]) -> int:
         if terminated.is_set():
             return TERMINATED
         raise
-
-
-def _write_all(descriptor: int, output: bytes) -> None:
-    view = memoryview(output)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

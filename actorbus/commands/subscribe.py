@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final
 
-import orjson
 import typer
+from rich.console import Console
 
 from actorbus.client.bus import connect
 from actorbus.client.delivery import Delivery
 from actorbus.client.subscribe_options import Options
-from actorbus.commands.run import DEFAULT_URL, Token, Url, encode_lines, run, write_out
-from actorbus.events import to_base64, to_json
-from actorbus.packing import pack
+from actorbus.commands.run import DEFAULT_URL, Token, Url, run
+from actorbus.commands.show import TerminalLines, json_line, plain_line
+from actorbus.commands.streams import encode_lines, write_out
 
 WINDOW: Final = 256
 """Events in flight; as many are written together at most."""
@@ -55,7 +55,7 @@ async def _subscribe(
     url: str,
     token: str | None,
 ) -> int:
-    form = _json_line if json else _line
+    form = _form(Console(), json=json)
     window = WINDOW if most is None else min(WINDOW, most)
     async with (
         connect(url, app_id=app_id, token=token, max_in_flight=window) as bus,
@@ -70,6 +70,13 @@ async def _subscribe(
             if most == 0:
                 return 0
     return 0
+
+
+def _form(console: Console, *, json: bool) -> Callable[[Delivery], str]:
+    if console.is_terminal:
+        lines = TerminalLines(console)
+        return lines.json_line if json else lines.line
+    return json_line if json else plain_line
 
 
 async def _print(batch: list[Delivery], form: Callable[[Delivery], str]) -> None:
@@ -88,18 +95,3 @@ async def _whole(step: Coroutine[Any, Any, None]) -> None:
         if not task.cancel() and not task.cancelled():
             task.exception()  # a reader that went away is no news any more
         raise
-
-
-def _line(delivery: Delivery) -> str:
-    again = f" (attempt {delivery.attempt})" if delivery.attempt > 1 else ""
-    return f"{delivery.event.get('id')}{again} {_text(delivery.data)}"
-
-
-def _text(data: Any) -> str:
-    if isinstance(data, bytes):
-        return to_base64(data)
-    return orjson.dumps(data).decode()
-
-
-def _json_line(delivery: Delivery) -> str:
-    return to_json(pack(delivery.event)).decode()
