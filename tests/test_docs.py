@@ -53,3 +53,22 @@ def test_the_readmes_frames_are_understood() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_tests_that_the_semantics_name_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/semantics.md").read_text())
+    assert len(named) > 60
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")
+    ]
+    assert missing == []
+
+
+def test_every_chapter_of_the_semantics_is_shown() -> None:
+    page = (ROOT / "docs/semantics.md").read_text(encoding="utf-8")
+    text, _, table = page.partition("## Where it is shown")
+    shown = {row.split("|")[1].strip() for row in table.splitlines() if row.startswith("| ")}
+    chapters = set(re.findall(r"^## (.+)$", text, re.MULTILINE))
+    assert chapters - {"Words", "What is not promised"} == shown - {""}

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,51 @@ def test_the_last_answer_is_sent_before_the_close(play: Player) -> None:
         await peer.send("ack", ids=[delivery["id"]], ref="last")
         assert (await peer.answer("last"))["stale"] == []
         assert await peer.closed() == 1001
+        await stopping
+
+    play(script, grace_seconds=5.0)
+
+
+def test_publishes_that_were_taken_are_answered_before_the_close(
+    play: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def script(stage: Stage) -> None:
+        store, go = stage.broker.store, asyncio.Event()
+        append = store.append
+
+        def later(topic: str, events: tuple[bytes, ...], expires_at: int | None) -> Any:
+            async def work() -> Any:
+                await go.wait()
+                return await append(topic, events, expires_at)
+
+            return asyncio.ensure_future(work())
+
+        peer = await stage.app("billing")
+        await peer.ask("inspect")
+        monkeypatch.setattr(store, "append", later)
+        await peer.send("publish", topic="orders", data=1, ref="taken")
+        await stage.until(lambda: "orders" in stage.broker.supervisor.topics)
+        stopping = asyncio.create_task(stage.broker.stop())
+        await peer.expect("goaway")
+        go.set()
+        assert (await peer.answer("taken"))["type"] == "published"
+        assert await peer.closed() == 1001
+        await stopping
+
+    play(script)
+
+
+def test_nothing_is_delivered_after_goaway(play: Player) -> None:
+    async def script(stage: Stage) -> None:
+        peer = await stage.app("billing", max_in_flight=1)
+        await peer.subscribe("orders")
+        await peer.publish("orders", 1, 2)
+        held = await peer.delivery()
+        stopping = asyncio.create_task(stage.broker.stop())
+        await peer.expect("goaway")
+        assert await peer.ack(held) == []
+        assert await peer.closed() == 1001
+        assert not peer._deliveries
         await stopping
 
     play(script, grace_seconds=5.0)
