@@ -5,14 +5,15 @@ maps with text keys of these, at most 64 deep; or bytes, at the top only. Whatev
 carried by MessagePack and JSON alike, so no event can break a subscriber's encoding.
 """
 
+import itertools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import orjson
 
-from actorbus.errors import InvalidEventError
+from actorbus.errors import ErrorCode, InvalidEventError
 from actorbus.limits import DATA_DEPTH
 from actorbus.packing import pack
 from actorbus.quote import quote
@@ -24,16 +25,20 @@ _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATAC
 _SHALLOW: Final = 2 * DATA_DEPTH
 """A JSON text of so many characters has at most `DATA_DEPTH` arrays and maps."""
 _TEXT_OR_BYTES: Final = (str, bytes)  # a union would be built at every call
+_LOOKED_THROUGH: Final = 100_000
+"""Values that are looked at for what is wrong: a frame may have millions."""
+_NOT_FOUND: Final = "data contains something that is no JSON type"
 _DOUBLE: Final = 0xCB
 """MessagePack's mark before a double; other bytes may look like it."""
 _NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 
 
-def pack_data(data: Any) -> bytes:
+def pack_data(data: Any, limit: int | None = None) -> bytes:
     """Return `data` as MessagePack.
 
     Raises:
-        InvalidEventError: for what the protocol does not allow, saying what and why.
+        InvalidEventError: for what the protocol does not allow, saying what and why; with
+            `too_large` for arrays and maps over `limit` bytes, which are not looked through.
     """
     try:
         if isinstance(data, _TEXT_OR_BYTES):
@@ -44,6 +49,10 @@ def pack_data(data: Any) -> bytes:
         packed = pack(data)
     except (TypeError, ValueError, OverflowError):
         raise InvalidEventError(_reason(data)) from None
+    if limit is not None and len(packed) > limit:
+        raise InvalidEventError(
+            f"data of {len(packed)} bytes is longer than {limit}", ErrorCode.TOO_LARGE
+        )
     if len(text) > _SHALLOW and text.count(b"[") + text.count(b"{") > DATA_DEPTH:
         _check_depth(data)
     # orjson writes NaN and infinity as null; in MessagePack they are doubles with 7f f or ff f
@@ -68,7 +77,7 @@ def _check_depth(data: Any) -> None:
 
 
 def _check_floats(data: Any) -> None:
-    reason = _find_reason(data, 1)
+    reason = _find_reason(data, 1, itertools.count())
     if reason is not None:
         raise InvalidEventError(reason)
 
@@ -83,14 +92,16 @@ _TOO_DEEP: Final = f"data is nested deeper than {DATA_DEPTH} arrays and maps"
 
 
 def _reason(data: Any) -> str:
-    return _find_reason(data, 1) or f"data can't be encoded: {quote(data)}"
+    return _find_reason(data, 1, iter(range(_LOOKED_THROUGH))) or _NOT_FOUND
 
 
-def _find_reason(value: Any, depth: int) -> str | None:
+def _find_reason(value: Any, depth: int, budget: Iterator[int]) -> str | None:
     """Why `value` is not allowed, or None; `depth` is its own if it is an array or a map."""
+    if next(budget, None) is None:
+        return _NOT_FOUND
     # MessagePack's extension types are tuples too, of a type of their own
     if isinstance(value, dict | list) or type(value) is tuple:
-        return _find_in_container(value, depth)
+        return _find_in_container(value, depth, budget)
     if isinstance(value, str):
         return None if _is_unicode(value) else "data contains a lone surrogate"
     if isinstance(value, int | float):
@@ -107,7 +118,7 @@ def _find_in_number(value: float) -> str | None:
     return None if low <= value <= high else "data contains an integer past 64 bits"
 
 
-def _find_in_container(value: Any, depth: int) -> str | None:
+def _find_in_container(value: Any, depth: int, budget: Iterator[int]) -> str | None:
     if depth > DATA_DEPTH:
         return _TOO_DEEP
     if isinstance(value, dict):
@@ -116,7 +127,7 @@ def _find_in_container(value: Any, depth: int) -> str | None:
                 return "data contains a map with a key that is not text"
             if not _is_unicode(key):
                 return "data contains a key with a lone surrogate"
-    reasons = (_find_reason(child, depth + 1) for child in _children(value))
+    reasons = (_find_reason(child, depth + 1, budget) for child in _children(value))
     return next((reason for reason in reasons if reason is not None), None)
 
 

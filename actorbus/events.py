@@ -32,6 +32,8 @@ EVENT_TYPE: Final = "com.dapr.event.sent"
 
 _CONTENT_TYPES: Final[dict[type[Any], str]] = {str: "text/plain", bytes: "application/octet-stream"}
 _JSON_TYPE: Final = "application/json"
+_SHORTEST_PAIR: Final = 3
+"""Bytes of the shortest attribute: a letter with its mark, and a value."""
 _DATA_KEYS: Final = frozenset({"data", "data_base64"})
 
 
@@ -81,25 +83,29 @@ class EventEncoder:
             raise InvalidEventError(f"an event must be a map, not {quote(event)}")
         size = len(event)
         if "data" in event and (size == 1 or (size == 2 and "id" in event)):  # noqa: PLR2004
-            event_id, canonical = self._encode_plain(event.get("id"), event["data"])
+            event_id, canonical = self._encode_plain(event.get("id"), event["data"], limit)
+        elif size * _SHORTEST_PAIR > limit:
+            raise InvalidEventError(
+                f"an event of {size} attributes is longer than {limit} bytes", ErrorCode.TOO_LARGE
+            )
         else:
-            event_id, canonical = self._encode_full(event)
+            event_id, canonical = self._encode_full(event, limit)
         if len(canonical) > limit:
             raise InvalidEventError(
                 f"an event of {len(canonical)} bytes is longer than {limit}", ErrorCode.TOO_LARGE
             )
         return event_id, canonical
 
-    def _encode_plain(self, event_id: Any, data: Any) -> tuple[str, bytes]:
+    def _encode_plain(self, event_id: Any, data: Any, limit: int) -> tuple[str, bytes]:
         """An event of data alone, with or without an id: the attributes are a template."""
         event_id = new_event_id() if event_id is None else check_text("id", event_id)
         template = self._templates.get(type(data), self._json)
-        packed = pack_data(data)
+        packed = pack_data(data, limit)
         return event_id, b"".join((b"\x86\xa2id", pack(event_id), template, packed))
 
-    def _encode_full(self, event: dict[Any, Any]) -> tuple[str, bytes]:
+    def _encode_full(self, event: dict[Any, Any], limit: int) -> tuple[str, bytes]:
         attributes = _take_attributes(event)
-        content = _take_data(event)
+        content = _take_data(event, limit)
         if "specversion" not in attributes:
             attributes = self._wrap(attributes, content)
         check_attributes(attributes)
@@ -214,7 +220,7 @@ def _take_attributes(event: dict[Any, Any]) -> dict[Any, Any]:
     return attributes
 
 
-def _take_data(event: dict[Any, Any]) -> dict[str, Any]:
+def _take_data(event: dict[Any, Any], limit: int) -> dict[str, Any]:
     """The checked data of an event as {"data": ...}, or an empty map."""
     if "data_base64" in event:
         if "data" in event:
@@ -222,7 +228,7 @@ def _take_data(event: dict[Any, Any]) -> dict[str, Any]:
         return {"data": from_base64(event["data_base64"])}
     if "data" not in event:
         return {}
-    pack_data(event["data"])
+    pack_data(event["data"], limit)
     return {"data": event["data"]}
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from actorbus.errors import Ref
 from actorbus.limits import (
+    ACK_IDS,
     ACK_WAIT_MS,
     DELAY_MS,
     INTEGER,
@@ -22,7 +23,8 @@ Status = Literal["SUCCESS", "RETRY", "DROP"]
 _Window = Annotated[int, msgspec.Meta(ge=0, le=MAX_IN_FLIGHT)]
 _AckWait = Annotated[int, msgspec.Meta(ge=ACK_WAIT_MS[0], le=ACK_WAIT_MS[1])]
 _Delay = Annotated[int, msgspec.Meta(ge=DELAY_MS[0], le=DELAY_MS[1])]
-DeliveryId = Annotated[int, msgspec.Meta(ge=-INTEGER, le=INTEGER)]
+_DeliveryId = Annotated[int, msgspec.Meta(ge=-INTEGER, le=INTEGER)]
+DeliveryIds = Annotated[list[_DeliveryId], msgspec.Meta(max_length=ACK_IDS)]
 
 
 class _Frame(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag=str.lower):
@@ -76,7 +78,7 @@ class Ack(_Frame, frozen=True):
     """Settle deliveries; `delay_ms` counts with RETRY, `reason` is printable and cut."""
 
     ref: Ref
-    ids: list[DeliveryId]
+    ids: DeliveryIds
     status: Status = "SUCCESS"
     delay_ms: _Delay | None = None
     reason: str | None = None
@@ -86,7 +88,7 @@ class Extend(_Frame, frozen=True):
     """Prolong leases by `ack_wait_ms` from now, or by the group's."""
 
     ref: Ref
-    ids: list[DeliveryId]
+    ids: DeliveryIds
     ack_wait_ms: _AckWait | None = None
 
 

@@ -15,7 +15,7 @@ from actorbus.frame_types import (
     Acked,
     Answer,
     ClientFrame,
-    DeliveryId,
+    DeliveryIds,
     Drain,
     Drained,
     Error,
@@ -39,7 +39,15 @@ from actorbus.frame_types import (
     Unsubscribed,
     Welcome,
 )
-from actorbus.limits import BATCH_EVENTS, DELAY_MS, INTEGER, REASON_CHARACTERS, REF_BYTES, TTL_MS
+from actorbus.limits import (
+    ACK_IDS,
+    BATCH_EVENTS,
+    DELAY_MS,
+    INTEGER,
+    REASON_CHARACTERS,
+    REF_BYTES,
+    TTL_MS,
+)
 from actorbus.names import check_app_id, check_instance, check_topic
 from actorbus.quote import quote
 
@@ -157,9 +165,11 @@ def _parse_ack(ref: Ref, frame: dict[str, Any]) -> Ack:
 
 def _check_ids(frame: dict[str, Any]) -> list[int]:
     try:
-        ids: list[int] = msgspec.convert(frame.get("ids"), list[DeliveryId])
+        ids: list[int] = msgspec.convert(frame.get("ids"), DeliveryIds)
     except msgspec.ValidationError:
-        raise MalformedError("ids must be an array of integers within 2^53") from None
+        raise MalformedError(
+            f"ids must be an array of up to {ACK_IDS} integers within 2^53"
+        ) from None
     return ids
 
 

@@ -47,6 +47,9 @@ MAX_IN_FLIGHT_DEFAULT: Final = 256
 MAX_IN_FLIGHT: Final = 65_535
 """Largest window of a connection or cap of a group."""
 
+ACK_IDS: Final = MAX_IN_FLIGHT
+"""Most ids of one `ack` or `extend`: no connection holds more, and 8 MiB of them take seconds."""
+
 HELLO_MS: Final = 5_000
 """How long a new connection may take to say `hello`."""
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from actorbus.client.limits import CONFIRM_SECONDS, NO_ANSWER
 from actorbus.codec import Codec
 from actorbus.errors import UnavailableError
-from actorbus.limits import REASON_CHARACTERS
+from actorbus.limits import ACK_IDS, REASON_CHARACTERS
 
 SUCCESS: Final = ("SUCCESS", None, None)
 Settling = tuple[str, int | None, str | None]
@@ -105,12 +105,15 @@ class AckLane:
         while self._extensions:
             ack_wait_ms = next(iter(self._extensions))
             yield self._extend_frame(ack_wait_ms, self._extensions.pop(ack_wait_ms))
-        if self._success:
-            ids, self._success = self._success, []
+        while self._success:
+            ids, self._success = self._success[:ACK_IDS], self._success[ACK_IDS:]
             yield self._ack_frame(ids, SUCCESS)
         while self._settlings:
             settling = next(iter(self._settlings))
-            yield self._ack_frame(self._settlings.pop(settling), settling)
+            ids = self._settlings.pop(settling)
+            if len(ids) > ACK_IDS:
+                self._settlings[settling] = ids[ACK_IDS:]
+            yield self._ack_frame(ids[:ACK_IDS], settling)
 
     def acked(self, ref: int, stale: Sequence[int]) -> bool:
         """Take an `acked` answer; False if the lane did not ask for it."""

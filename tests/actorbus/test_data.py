@@ -109,3 +109,13 @@ def test_python_values_without_a_json_type_are_refused(data: Any) -> None:
 
 def test_a_tuple_is_an_array() -> None:
     assert pack_data({"a": (1, 2)}) == pack_data({"a": [1, 2]})
+
+
+def test_only_so_many_values_are_looked_through_for_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("actorbus.data._LOOKED_THROUGH", 10)
+    with pytest.raises(InvalidEventError, match="is no JSON type"):
+        pack_data([1] * 9 + [b"x"])
+    with pytest.raises(InvalidEventError, match="data contains bytes"):
+        pack_data([1] * 8 + [b"x"])

@@ -274,6 +274,26 @@ def test_an_event_of_the_limit_is_taken_and_one_byte_more_is_too_large(
     assert refusal(event, limit=size - 1).code == "too_large"
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"data": [[1]] * 1000},
+        {"data": [[1]] * 1000, "subject": "s"},
+        {"data": 1} | {f"a{number}": 1 for number in range(700)},
+    ],
+    ids=["data", "data beside an attribute", "attributes"],
+)
+def test_what_is_too_large_is_not_looked_through(
+    event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = EventEncoder("shop")
+    monkeypatch.setattr("actorbus.data._check_depth", None)
+    monkeypatch.setattr("actorbus.events.check_attributes", None)
+    with pytest.raises(InvalidEventError) as caught:
+        encoder.encode(event, limit=2000)
+    assert caught.value.code == "too_large"
+
+
 def test_the_event_given_is_not_changed() -> None:
     event = COMPLETE | {"subject": None, "time": "2020-01-01T00:00:00Z", "data": 1}
     before = dict(event)

@@ -209,6 +209,12 @@ def test_both_or_neither_of_events_and_data_is_malformed(extra: Any) -> None:
     assert refusal({"type": "publish", "topic": "t"} | extra).code == "malformed"
 
 
+@pytest.mark.parametrize("frame", [ACK, EXTEND], ids=lambda frame: frame["type"])
+def test_more_ids_than_a_connection_can_hold_are_malformed(frame: dict[str, Any]) -> None:
+    assert len(fields(frame | {"ids": [1] * 65_535})["ids"]) == 65_535
+    assert refusal(frame | {"ids": [1] * 65_536}).code == "malformed"
+
+
 def test_a_batch_at_the_limit_is_taken_and_one_more_is_too_large() -> None:
     assert len(fields(PUBLISH | {"events": [{}] * 3}, batch_events=3)["events"]) == 3
     error = refusal(PUBLISH | {"events": [{}] * 4, "ref": 1}, batch_events=3)

@@ -219,6 +219,16 @@ def test_another_apps_token_is_forbidden(play: Player, tokens: Path) -> None:
     play(script, tokens=tokens)
 
 
+def test_a_token_in_the_url_opens_nothing(play: Player, tokens: Path) -> None:
+    async def script(stage: Stage) -> None:
+        stage.url += "?token=secret-a&access_token=secret-a"
+        peer = await stage.open()
+        assert (await peer.ask("hello", app_id="billing"))["code"] == "unauthorized"
+        assert await peer.closed() == 1008
+
+    assert "secret" not in str(play(script, tokens=tokens))
+
+
 def test_no_token_reaches_the_log_or_an_answer(play: Player, tokens: Path) -> None:
     async def script(stage: Stage) -> None:
         peer = await stage.open()

@@ -213,6 +213,78 @@ def test_a_message_over_frame_bytes_closes_with_1009(play: Player) -> None:
     play(script)
 
 
+def test_a_message_of_exactly_frame_bytes_is_taken(play: Player) -> None:
+    async def script(stage: Stage) -> None:
+        peer = await stage.app("billing")
+        padding = 8_388_608 - len(peer.encode({"type": "inspect", "ref": 1, "x": "x" * 70_000}))
+        message = peer.encode({"type": "inspect", "ref": 1, "x": "x" * (70_000 + padding)})
+        assert len(message) == 8_388_608
+        await peer.raw(message)
+        assert (await peer.answer(1))["type"] == "inspected"
+
+    play(script)
+
+
+def test_a_message_in_fragments_is_one_frame(play: Player) -> None:
+    async def script(stage: Stage) -> None:
+        peer = await stage.app("billing")
+        whole = peer.encode({"type": "publish", "topic": "orders", "data": "é", "ref": 1})
+        await peer.socket.send([whole[place : place + 1] for place in range(len(whole))])
+        assert (await peer.answer(1))["type"] == "published"
+
+    play(script)
+
+
+FRAMING = {
+    "unmasked": (b"\x81\x02{}", 1002),
+    "reserved bit": (b"\xc1\x80" + bytes(4), 1002),
+    "unknown opcode": (b"\x83\x80" + bytes(4), 1002),
+    "nothing to continue": (b"\x80\x80" + bytes(4), 1002),
+    "ping of 126 bytes": (b"\x89\xfe\x00\x7e" + bytes(4 + 126), 1002),
+    "close code 1005": (b"\x88\x82" + bytes(4) + b"\x03\xed", 1002),
+    "2^62 bytes": (b"\x81\xff\x3f" + b"\xff" * 7 + bytes(4), 1009),
+}
+
+
+@pytest.mark.parametrize("name", FRAMING)
+def test_what_breaks_the_rules_of_websocket_closes_alone(play_once: Player, name: str) -> None:
+    async def script(stage: Stage) -> None:
+        sent, code = FRAMING[name]
+        peer = await stage.app("billing")
+        peer.socket.transport.write(sent)
+        assert await peer.closed() == code
+        await stage.works()
+
+    play_once(script)
+
+
+def test_the_last_of_two_keys_counts(play: Player) -> None:
+    async def script(stage: Stage) -> None:
+        peer = await stage.app("billing")
+        await peer.subscribe("second")
+        if stage.encoding == "json":
+            await peer.raw('{"type":"publish","topic":"first","topic":"second","ref":1,"data":1}')
+        else:
+            pairs = [("type", "publish"), ("topic", "first"), ("topic", "second"), ("data", 1)]
+            packed = [msgpack.packb(part) for pair in [*pairs, ("ref", 1)] for part in pair]
+            await peer.raw(b"\x85" + b"".join(packed))
+        assert (await peer.answer(1))["groups"] == 1
+        assert (await peer.delivery())["event"]["data"] == 1
+
+    play(script)
+
+
+def test_many_ids_in_one_ack_are_malformed(play: Player) -> None:
+    async def script(stage: Stage) -> None:
+        peer = await stage.app("billing")
+        ids = list(range(0, 131_072, 2))
+        assert (await peer.ask("ack", ids=ids[:65_535]))["stale"] == ids[:65_535]
+        for kind in ("ack", "extend"):
+            assert (await peer.ask(kind, ids=ids))["code"] == "malformed"
+
+    play(script)
+
+
 @pytest.mark.parametrize(
     "ref", ["x" * 65, "é" * 33, 2**53 + 1, -(2**53) - 1, 1.5, [], {}, True, None]
 )

@@ -255,3 +255,20 @@ def test_equals_take_turns(play: Player) -> None:
             assert len(await peer.deliveries(5)) == 5
 
     play(script)
+
+
+def test_leased_events_of_a_group_stay_within_group_outstanding(play_once: Player) -> None:
+    async def script(stage: Stage) -> None:
+        peer = await stage.open()
+        limits = (await peer.hello("billing", max_in_flight=65_535))["limits"]
+        assert limits["group_outstanding"] == 10_000
+        await peer.subscribe("orders")
+        for _ in range(11):
+            await peer.publish("orders", *range(1000))
+        first, *_ = await peer.deliveries(10_000)
+        await peer.no_delivery()
+        assert await peer.ack(first) == []
+        await peer.delivery()
+        await peer.no_delivery()
+
+    play_once(script)
