@@ -146,6 +146,11 @@ class Bus:
     ) -> None:
         await self.close()
 
+    @property
+    def connected(self) -> bool:
+        """There is a connection at this moment; without one the bus is looking for the next."""
+        return self._session is not None and self._session.link is not None
+
     async def ready(self) -> None:
         """Return once every handler registered so far is subscribed, and its group durable.
 

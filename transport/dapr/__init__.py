@@ -1,5 +1,5 @@
-"""The Dapr door: Dapr's APIs in front of the same topics and groups as WebSocket apps.
+"""The Dapr door: Dapr's pub/sub APIs over HTTP and gRPC, in front of the broker's topics.
 
-What it needs beyond the broker itself is installed by `pip install 'actorbus[dapr]'`, and imported
-only below this package.
+It is a client of the broker, whether it runs in the broker's process (`serve --dapr-http-port`) or
+beside an app (`sidecar`). What only the extra `dapr` installs is imported below this package alone.
 """

@@ -1,0 +1,125 @@
+"""The door's connections to its brokers: one bus for each component and app ID, shared."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+import actorbus
+from actorbus.client.bus import Bus
+from actorbus.errors import ActorbusError, ConnectionLostError, ErrorCode, UnavailableError
+from transport.dapr.config import DoorConfig
+
+log = structlog.get_logger("actorbus.dapr")
+
+MOST: Final = 1000
+"""Shared buses of one door; a bus costs a connection and some 100 KiB at its two ends."""
+
+WAIT_SECONDS: Final = 10.0
+"""How long a call waits for a broker that is away, before it fails."""
+
+CLOSE_SECONDS: Final = 5.0
+"""What one bus may take to flush what is unanswered at a stop."""
+
+Key = tuple[str, str]
+
+
+class Buses:
+    """Opens a bus at its first use; a bus that ended is opened again at the next one.
+
+    Args:
+        config: names the components, their URLs, and the token to show there.
+    """
+
+    def __init__(self, config: DoorConfig) -> None:
+        self._config = config
+        self._open: dict[Key, Bus] = {}
+        self._opening: dict[Key, asyncio.Task[Bus]] = {}
+        self._stopped = False
+
+    def make(self, component: str, app_id: str, *, max_in_flight: int) -> Bus:
+        """A bus of the caller's own, not yet open: for `async with`.
+
+        Args:
+            component: one that the configuration names.
+            app_id: whose connection it is.
+            max_in_flight: its window.
+        """
+        return actorbus.connect(
+            self._config.components[component],
+            app_id=app_id,
+            instance=f"dapr-{component}"[:120],
+            token=self._config.broker_token,
+            max_in_flight=max_in_flight,
+            wait_for_broker=WAIT_SECONDS,
+            close_timeout=CLOSE_SECONDS,
+        )
+
+    def ready(self, component: str, app_id: str) -> Bus | None:
+        """The shared bus if it is open already."""
+        return self._open.get((component, app_id))
+
+    async def get(self, component: str, app_id: str) -> Bus:
+        """The shared bus to publish on, opened if need be; callers wait for one opening.
+
+        Raises:
+            ActorbusError: the broker can't be had or does not take this app ID.
+        """
+        key = component, app_id
+        bus = self._open.get(key)
+        if bus is not None:
+            return bus
+        task = self._opening.get(key)
+        if task is None:
+            self._check_room()
+            task = asyncio.create_task(self._connect(key))
+            self._opening[key] = task
+        return await asyncio.shield(task)
+
+    def drop(self, component: str, app_id: str, bus: Bus) -> None:
+        """Forget a bus that has ended; the next call opens another."""
+        key = component, app_id
+        if self._open.get(key) is bus:
+            del self._open[key]
+
+    def health(self) -> str | None:
+        """None if every shared bus has its connection, else which one lacks it, in one line."""
+        if self._stopped:
+            return "the door is stopping"
+        for component, app_id in self._open:
+            if not self._open[component, app_id].connected:
+                return f"component {component} has no connection to its broker"
+        return None
+
+    async def stop(self) -> None:
+        """Close all of them; bounded by the time that one may take."""
+        self._stopped = True
+        for task in self._opening.values():
+            task.cancel()
+        buses = [*self._open.values()]
+        self._open.clear()
+        results = await asyncio.gather(*(bus.close() for bus in buses), return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                log.warning("bus_close_failed", error=str(result))
+
+    def _check_room(self) -> None:
+        if self._stopped:
+            raise ConnectionLostError("the door is stopping")
+        if len(self._open) + len(self._opening) >= MOST:
+            raise UnavailableError(
+                ErrorCode.OVERLOADED, f"the door has {MOST} connections already; try again later"
+            )
+
+    async def _connect(self, key: Key) -> Bus:
+        component, app_id = key
+        try:
+            bus = self.make(component, app_id, max_in_flight=0)
+            await bus.__aenter__()
+        except ActorbusError as error:
+            log.warning("no_broker", component=component, app_id=app_id, error=str(error))
+            raise
+        finally:
+            del self._opening[key]
+        self._open[key] = bus
+        return bus
