@@ -23,7 +23,7 @@ import orjson
 from pamqp.commands import Basic
 
 from actorbus.errors import ErrorCode, InvalidEventError
-from actorbus.events import EventEncoder, from_json_form, new_event_id, to_json
+from actorbus.events import EventEncoder, decode, from_json_form, new_event_id, to_base64
 
 MESSAGE_EVENTS: Final = 100
 """Most events of one message: enough to make a message's cost small against its events'."""
@@ -38,6 +38,7 @@ HISTORY: Final = "actorbus-history"
 _DAPR_CONTENT_TYPE: Final = "text/plain"
 _PERSISTENT: Final = 2
 _LAST_YEAR_MS: Final = 253_402_300_799_000
+_MOST: Final = 2**62
 _RAW_SOURCE: Final = "rabbitmq"
 
 
@@ -109,12 +110,18 @@ class DaprFormat:
     content_type = _DAPR_CONTENT_TYPE
 
     def body(self, events: Sequence[bytes], expires_at: int | None) -> bytes:
-        """The event as JSON, with its `expiration`."""
+        """The event as JSON, with its `expiration`.
+
+        Binary data is `data_base64` in either version of CloudEvents: Dapr knows no other form.
+        """
         (event,) = events
-        text = to_json(event)
-        if expires_at is None or expires_at > _LAST_YEAR_MS:
-            return text
-        return orjson.dumps({"expiration": _rfc3339(expires_at)} | orjson.loads(text))
+        envelope = decode(event)
+        if isinstance(envelope.get("data"), bytes):
+            envelope["data_base64"] = to_base64(envelope.pop("data"))
+            envelope.pop("datacontentencoding", None)
+        if expires_at is not None and expires_at <= _LAST_YEAR_MS:
+            envelope = {"expiration": _rfc3339(expires_at)} | envelope
+        return orjson.dumps(envelope)
 
 
 def split(events: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:
@@ -222,13 +229,14 @@ def _encode(event: Mapping[str, Any]) -> bytes:
 def _histories(value: Any, events: int) -> tuple[History, ...] | None:
     if not isinstance(value, list) or len(value) != events * len(FRESH):
         return None
-    if not all(isinstance(number, int) for number in value):
+    if any(_integer(number) is None for number in value):
         return None
     return tuple(map(History, value[0::3], value[1::3], value[2::3]))
 
 
 def _integer(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+    """A number as we write them; strangers may have put anything into the headers."""
+    return value if type(value) is int and 0 <= value <= _MOST else None
 
 
 def _expires_at(expiration: Any) -> int | None:

@@ -21,6 +21,9 @@ from transport.stores.rabbitmq.messages import (
     read,
     split,
 )
+from transport.stores.rabbitmq.messages import (
+    EXPIRES_AT as EXPIRES_AT_HEADER,
+)
 
 EXPIRES_AT = 1_800_000_000_123
 
@@ -188,3 +191,18 @@ def test_a_message_that_went_back_often_is_worn(returns: int, worn: bool) -> Non
     props = properties(form, None)
     props.headers = {"x-delivery-count": returns}
     assert read(form.body(events(1), None), props).worn is worn
+
+
+@pytest.mark.parametrize("value", [-1, -(10**18), True, "1", 1.5, [1], 2**63 - 1])
+def test_an_expiry_that_can_not_be_ours_is_none(value: Any) -> None:
+    body = json.dumps(dapr_envelope(expiration="2020-01-01T00:00:00Z")).encode()
+    arrived = read(body, Basic.Properties(headers={EXPIRES_AT_HEADER: value}))
+    assert arrived.expires_at == 1_577_836_800_000
+
+
+@pytest.mark.parametrize(
+    "history", [[-1, 0, 0], [1, -1, 0], [1, 0, -5], [True, False, 0], [2**63] * 3]
+)
+def test_a_history_that_can_not_be_ours_is_none(history: list[Any]) -> None:
+    props = Basic.Properties(content_type=CONTENT_TYPE, headers={HISTORY: history})
+    assert read(BatchFormat().body(events(1), None), props).histories is None
