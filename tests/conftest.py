@@ -20,6 +20,12 @@ def rabbitmq_node() -> Iterator[RabbitNode]:
     yield from running_node(vhosts=120)
 
 
+@pytest.fixture(scope="session")
+def mortal_node(rabbitmq_node: RabbitNode) -> Iterator[RabbitNode]:  # for its skip
+    """One more node, for tests that kill it; they start it again before they end."""
+    yield from running_node(vhosts=8)
+
+
 @pytest.fixture
 def rabbitmq_url(rabbitmq_node: RabbitNode, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an empty vhost; since nobody kills the node, stores don't wait for its disk."""

@@ -1,4 +1,4 @@
-"""A private RabbitMQ for tests: free ports, a directory of its own, loopback only."""
+"""A private RabbitMQ for tests: ports, name, epmd and directory of its own, loopback only."""
 
 import json
 import os
@@ -17,9 +17,12 @@ CTL = Path("/usr/lib/rabbitmq/bin/rabbitmqctl")
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
+_PORTS = range(15_000, 32_000)
+_searches = count()
+
 
 class RabbitNode:
-    """One node of Debian's rabbitmq-server, with no plugins and one scheduler.
+    """One node of Debian's rabbitmq-server, with no plugins and two schedulers.
 
     Args:
         vhosts: made at the start, one for each test; a later `rabbitmqctl add_vhost` takes half
@@ -120,7 +123,7 @@ class RabbitNode:
             "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
             "RUNNING_UNDER_SYSTEMD": "true",  # the script then becomes the node: one process
         }
 
@@ -167,10 +170,22 @@ def running_node(vhosts: int = 1) -> Iterator[RabbitNode]:
 
 
 def _free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports that nobody listens on, below those that the kernel gives out by itself.
+
+    A node that was killed must get its ports back, whatever connects or listens in the meantime.
+    Each process searches from a place of its own, so that two that run tests side by side do not
+    find the same ports.
+    """
+    free: list[int] = []
+    for _ in _PORTS:
+        port = _PORTS[(next(_searches) + os.getpid() * 37) % len(_PORTS)]
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        free.append(port)
+        if len(free) == number:
+            return free
+    raise RuntimeError(f"no {number} ports are free from {_PORTS.start} to {_PORTS.stop}")

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 from typing import Any, Final, TypeVar
 
+from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
+
 from actorbus.errors import StoreUnavailableError
 
 T = TypeVar("T")
@@ -12,6 +14,11 @@ CALL_SECONDS: Final = 8.0
 """Under the 10 s that a store call may take, with room for closing what failed."""
 
 _SHOWN: Final = 200
+
+_ADVICE: Final = (
+    (ChannelAccessRefused, ": give the user configure, write and read permission on the vhost"),
+    (ChannelPreconditionFailed, ": delete what is there, or use another vhost"),
+)
 
 
 async def within(seconds: float, what: str, call: Awaitable[T]) -> T:
@@ -58,11 +65,12 @@ def outcome(task: "asyncio.Future[T]", what: str, seconds: float) -> T:
 
 
 def explain(error: BaseException | None) -> str:
-    """An error in one short line; aiormq's carry no password and no body."""
+    """An error in one short line with what to do; aiormq's carry no password and no body."""
     if error is None:
         return "closed"
     text = " ".join(str(error).split()) or type(error).__name__
-    return text[:_SHOWN]
+    advice = (advice for kind, advice in _ADVICE if isinstance(error, kind))
+    return text[:_SHOWN] + next(advice, "")
 
 
 def _retrieve(task: "asyncio.Future[Any]") -> None:

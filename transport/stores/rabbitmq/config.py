@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 import msgspec
 
 from actorbus.errors import StoreUnusableError
+from transport.stores.rabbitmq.calls import CALL_SECONDS
 
 HEARTBEAT_SECONDS: Final = 10
 """A dead peer is noticed after 3 x (heartbeat + 1) s; aiormq's default is 60, so 3 minutes."""
@@ -54,12 +55,19 @@ class Timing(msgspec.Struct, frozen=True):
             unsettled. With leases that end 20 minutes after delivery this keeps every message
             under RabbitMQ's consumer timeout of 30 minutes.
         watch_seconds: how often the ages are looked at.
+        patrol_seconds: the pause between two rounds over all groups, to find queues and bindings
+            that an operator has deleted.
+        confirm_seconds: how long a publish waits for its confirms (`calls.CALL_SECONDS`).
+        probe_seconds: after a publish without confirm, how often one is tried that goes nowhere.
     """
 
     sync_seconds: float = 1.5
     delay_ms: int = 5_000
     aged_seconds: float = 300.0
     watch_seconds: float = 30.0
+    patrol_seconds: float = 15.0
+    confirm_seconds: float = CALL_SECONDS
+    probe_seconds: float = 1.0
 
 
 def parse(url: str) -> Config:

@@ -15,7 +15,12 @@ import aiormq.abc
 import structlog
 from aio_pika.connection import make_url
 from aiormq.channel import Channel
-from aiormq.exceptions import InvalidFrameError
+from aiormq.exceptions import (
+    AuthenticationError,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+)
+from yarl import URL
 
 from actorbus.client.backoff import Backoff
 from actorbus.errors import StoreUnavailableError
@@ -131,11 +136,10 @@ class Link:
             await within(CALL_SECONDS, what, connection.connect())
         except StoreUnavailableError as error:
             await _close(connection)
-            if isinstance(error.__cause__, InvalidFrameError) and "OpenOk" in error.message:
-                vhost = unquote(connection.url.path)[1:] or "/"  # aiormq hides the reply's text
-                reason = f"{what}: it refuses vhost {vhost!r}: create it, and permit it to the user"
-                raise StoreUnavailableError(reason) from None
-            raise
+            refusal = _refusal(connection.url, error)
+            if refusal is None:
+                raise
+            raise StoreUnavailableError(f"{what}: {refusal}") from None
         except BaseException:
             await _close(connection)
             raise
@@ -200,6 +204,17 @@ async def end_channel(channel: Channel) -> None:
     await finished((task,), CHANNEL_CLOSE_SECONDS)
     if not task.done() or task.cancelled() or task.exception() is not None:
         log.debug("rabbitmq_channel_not_closed", seconds=CHANNEL_CLOSE_SECONDS)
+
+
+def _refusal(url: URL, error: StoreUnavailableError) -> str | None:
+    """What to do when RabbitMQ is there and refuses us; None for all else."""
+    cause = error.__cause__
+    if isinstance(cause, InvalidFrameError) and "OpenOk" in error.message:
+        vhost = unquote(url.path)[1:] or "/"  # aiormq hides the reply's text
+        return f"it refuses vhost {vhost!r}: create it, and permit it to the user"
+    if isinstance(cause, (AuthenticationError, ProbableAuthenticationError)):
+        return f"it refuses the login of user {url.user!r}: check user and password of the url"
+    return None
 
 
 async def _close(connection: aio_pika.Connection) -> None:

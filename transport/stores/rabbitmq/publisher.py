@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 from zlib import crc32
 
@@ -11,7 +12,8 @@ from aiormq.exceptions import PublishError
 from pamqp.commands import Basic
 
 from actorbus.errors import StoreUnavailableError
-from transport.stores.rabbitmq.calls import CALL_SECONDS, abandon, outcome
+from transport.stores.rabbitmq.calls import abandon, outcome
+from transport.stores.rabbitmq.config import Timing
 from transport.stores.rabbitmq.connections import Link
 
 LANES: Final = 8
@@ -19,6 +21,9 @@ LANES: Final = 8
 
 _DRAINED_BYTES: Final = 64 * 1024
 """Bodies from this size on wait until the socket has taken them, so that memory stays bounded."""
+
+_NOWHERE: Final = "actorbus.probe"
+"""A queue that does not exist: what is published to it is confirmed and kept nowhere."""
 
 Confirm = asyncio.Task[Any]
 
@@ -71,9 +76,17 @@ class Publisher:
         stalled: why the last publish had no confirm in time, None once one has again.
     """
 
-    def __init__(self, link: Link, closed: Callable[[], None]) -> None:
+    def __init__(self, link: Link, closed: Callable[[], None], timing: Timing) -> None:
         self.stalled: str | None = None
+        self._timing = timing
+        self._probe: asyncio.Task[None] | None = None
         self._lanes = [Lane(link, closed) for _ in range(LANES + 1)]
+
+    async def close(self) -> None:
+        """Stop probing."""
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.wait((self._probe,))
 
     async def publish(
         self,
@@ -81,7 +94,7 @@ class Publisher:
         *,
         topic: str | None = None,
         ready: Callable[[], Awaitable[None]] | None = None,
-        seconds: float = CALL_SECONDS,
+        seconds: float | None = None,
     ) -> int:
         """Publish and wait for all confirms; returns how many messages reached a queue.
 
@@ -89,11 +102,12 @@ class Publisher:
             messages: in order.
             topic: messages of one topic keep the order of calls; None: a lane apart.
             ready: awaited before, in the same order.
-            seconds: the deadline for all of it.
+            seconds: the deadline for all of it, by default the timing's.
 
         Raises:
             StoreUnavailableError: at least one was not confirmed; whether it was kept is unknown.
         """
+        seconds = self._timing.confirm_seconds if seconds is None else seconds
         lane = self._lanes[LANES if topic is None else crc32(topic.encode()) % LANES]
         confirms: list[Confirm] = []
         try:
@@ -101,11 +115,27 @@ class Publisher:
                 confirms = await lane.send(messages, ready)
                 await asyncio.wait(confirms)
         except TimeoutError:
-            self.stalled = f"rabbitmq confirmed nothing in {seconds:g} s (memory or disk alarm?)"
-            raise StoreUnavailableError(self.stalled) from None
+            reason = self._stall(seconds)
+            raise StoreUnavailableError(reason) from None
         finally:
             abandon(confirms)
         return self._routed(confirms, seconds)
+
+    def _stall(self, seconds: float) -> str:
+        """Publishes hang: find out by ourselves when they work again, since perhaps nobody tries.
+
+        A broker that says it is unhealthy may be sent no publishers.
+        """
+        self.stalled = f"rabbitmq confirmed nothing in {seconds:g} s (memory or disk alarm?)"
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._probing(), name="rabbitmq probe")
+        return self.stalled
+
+    async def _probing(self) -> None:
+        while self.stalled is not None:
+            await asyncio.sleep(self._timing.probe_seconds)
+            with suppress(StoreUnavailableError):  # the reason stays
+                await self.publish([Outgoing("", _NOWHERE, b"", Basic.Properties())])
 
     def _routed(self, confirms: Sequence[Confirm], seconds: float) -> int:
         routed = 0

@@ -69,6 +69,7 @@ class Groups:
         self._keep_bytes = keep_bytes
         self._options: dict[Key, GroupOptions] = {}
         self._seen: dict[Key, int] = {}  # by the age of the last record, oldest first
+        self._topics: dict[str, set[Key]] = {}
         self._forgotten: set[Key] = set()
         self._read = 0
 
@@ -85,6 +86,7 @@ class Groups:
             return  # repeated by a broker that had not yet read that it is gone
         if known is None:
             self._options[record.key] = record.options or GroupOptions()
+            self._topics.setdefault(record.topic, set()).add(record.key)
         else:
             self._options[record.key] = known.changed(record.changes)
         self._forgotten.discard(record.key)
@@ -102,11 +104,23 @@ class Groups:
                 return
             yield key
 
+    def of(self, topic: str) -> list[Key]:
+        """The groups of one topic."""
+        return list(self._topics.get(topic, ()))
+
+    def topics(self) -> list[str]:
+        """Every topic that has groups."""
+        return list(self._topics)
+
     def all(self) -> list[Key]:
         """Every group there is."""
         return list(self._options)
 
     def _forget(self, key: Key) -> None:
-        self._options.pop(key, None)
+        if self._options.pop(key, None) is not None:
+            keys = self._topics[key[0]]
+            keys.discard(key)
+            if not keys:
+                del self._topics[key[0]]
         self._seen.pop(key, None)
         self._forgotten.add(key)

@@ -42,6 +42,9 @@ class Registry:
 
     Attributes:
         groups: what has been read so far.
+        tried: set once the first attempt to read has ended either way.
+        reason: why the stream is not read, None while it is or has not been tried.
+        read_once: everything that was there at some time since the start has been read.
         caught_up: set while everything that was there when the connection came up has been read.
         on_forget: called with a group that has been forgotten, by whatever broker.
     """
@@ -55,6 +58,9 @@ class Registry:
     ) -> None:
         self.groups = Groups()
         self.caught_up = asyncio.Event()
+        self.tried = asyncio.Event()
+        self.reason: str | None = None
+        self.read_once = False
         self.on_forget = on_forget
         self._link = link
         self._links = (link, topology.link)
@@ -85,7 +91,7 @@ class Registry:
         """Raise `StoreUnavailableError` while the groups are not known."""
         self._link.check()
         if not self.caught_up.is_set():
-            raise StoreUnavailableError(f"stream {STREAM!r} has not been read yet")
+            raise StoreUnavailableError(self.reason or f"stream {STREAM!r} has not been read yet")
 
     async def change(
         self, topic: str, app_id: str, changes: Mapping[str, int | str | None]
@@ -145,7 +151,10 @@ class Registry:
             try:
                 await self._follow()
             except StoreUnavailableError as error:
-                log.warning("registry_unread", reason=error.message)
+                if error.message != self.reason:
+                    log.warning("registry_unread", reason=error.message)
+                self.reason = error.message
+                self.tried.set()
             self.caught_up.clear()
             await asyncio.sleep(_RETRY_SECONDS)
 
@@ -164,7 +173,9 @@ class Registry:
         try:
             await within(CALL_SECONDS, f"stream {STREAM!r} is not read", self._consume(channel))
             await self._write_through(self._record("mark"))
+            self.reason, self.read_once = None, True
             self.caught_up.set()
+            self.tried.set()
             self._keep()
             await self._lost.wait()  # as long as the store is open
         finally:

@@ -19,6 +19,7 @@ from actorbus.store import (
     Start,
     TopicInfo,
 )
+from transport.stores.rabbitmq.bindings import Bindings
 from transport.stores.rabbitmq.calls import CALL_SECONDS, finished, within
 from transport.stores.rabbitmq.config import Config, Timing, parse
 from transport.stores.rabbitmq.connections import Link, Links
@@ -95,10 +96,13 @@ class RabbitStore:
         self._format: Format = DaprFormat() if config.interop else BatchFormat()
         self._link = Link(config, "publish")
         self._links = Links(config)
-        self._topology = Topology(self._link, timing)
-        self._publisher = Publisher(self._link, self._topology.forget)
+        self._topology = Topology(self._link, timing, shared=config.interop)
+        self._publisher = Publisher(self._link, self._topology.forget, timing)
         self._registry = Registry(
             self._links.first, self._topology, self._publisher, self._on_forget
+        )
+        self._bindings = Bindings(
+            self._topology, self._registry, lambda key: self._queue(*key), timing
         )
         self._appends: set[asyncio.Future[Appended]] = set()
         self._feeds: dict[Key, Feed] = {}
@@ -111,6 +115,7 @@ class RabbitStore:
         self._link.start()
         self._links.first.start()
         self._registry.start()
+        self._bindings.start()
         with suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_SECONDS):
                 await self._first()
@@ -127,7 +132,9 @@ class RabbitStore:
         under_way += [asyncio.ensure_future(feed.close()) for feed in self._feeds.values()]
         if under_way:
             await finished(under_way, _CLOSE_SECONDS)
-        await self._registry.close()
+        await asyncio.gather(
+            self._bindings.close(), self._publisher.close(), self._registry.close()
+        )
         await asyncio.gather(self._link.close(), self._links.close())
 
     def health(self) -> str | None:
@@ -135,9 +142,9 @@ class RabbitStore:
         if not self._open:
             return "the store is closed"
         unread = None if self._registry.caught_up.is_set() else "the groups are not read yet"
-        fault = next(iter(self._topology.faults.values()), None)
-        reasons = (*(link.reason for link in self._links.links), fault, self._publisher.stalled)
-        return self._link.reason or next(filter(None, reasons), None) or unread
+        links = (link.reason for link in (self._link, *self._links.links))
+        others = (self._topology.fault(), self._publisher.stalled, self._registry.reason, unread)
+        return next(filter(None, (*links, *others)), None)
 
     def append(
         self, topic: str, events: tuple[bytes, ...], expires_at: int | None
@@ -163,8 +170,10 @@ class RabbitStore:
             for part in split(events, self._format.events)
         ]
         routed = await self._publisher.publish(
-            messages, topic=topic, ready=lambda: self._topology.exchange(topic)
+            messages, topic=topic, ready=lambda: self._bindings.ready(topic)
         )
+        if routed < len(messages):
+            self._bindings.check_unrouted(topic)
         return Appended(None, None if routed else 0)
 
     async def join(
@@ -229,7 +238,8 @@ class RabbitStore:
         if self._registry.groups.options((topic, app_id)) is None:
             raise StoreUnavailableError(f"no group of {app_id!r} on topic {topic!r}: join it first")
         queue = self._queue(topic, app_id)
-        await self._topology.group(topic, queue)
+        if await self._topology.group(topic, queue):
+            log.error("queue_was_gone", queue=queue, topic=topic, app_id=app_id)
         return self._new_feed((topic, app_id), queue, listener)
 
     async def topics(
@@ -253,7 +263,7 @@ class RabbitStore:
         await self._link.tried.wait()
         await self._links.first.tried.wait()
         if self._link.reason is None and self._links.first.reason is None:
-            await self._registry.caught_up.wait()
+            await self._registry.tried.wait()
 
     def _new_feed(self, key: Key, queue: str, listener: FeedListener) -> Feed:
         mover = Mover(queue, self._format, self._publisher, self._topology, self._clock)

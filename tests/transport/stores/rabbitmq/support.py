@@ -105,6 +105,10 @@ async def operator(url: str) -> AsyncIterator[AbstractChannel]:
         yield await connection.channel()
 
 
+async def healthy(store: RabbitStore) -> bool:
+    return store.health() is None
+
+
 async def take(feed: Feed, count: int) -> list[Stored]:
     """Fetch until `count` events have come."""
     runs: list[Stored] = []

@@ -7,12 +7,14 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractQueue
 
-from actorbus.events import decode
+from actorbus.errors import StoreUnavailableError
+from actorbus.events import EventEncoder, decode
 from actorbus.store import Attempt
 from tests.transport.stores.rabbitmq.support import (
     Listener,
     data,
     events,
+    holds,
     opened,
     operator,
     run,
@@ -163,5 +165,109 @@ def test_a_raw_body_becomes_binary_data(rabbitmq_url: str) -> None:
             event = decode(runs[0].batch.events[0])
             assert (event["data"], event["datacontenttype"]) == (b"\x00raw", "text/plain")
             await feed.settle(spans(runs))
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"x-queue-type": "classic"},
+        {"x-queue-type": "quorum", "x-dead-letter-exchange": "dlx-billing-orders"},
+        {"x-max-length": 1000},
+    ],
+    ids=["default", "classic", "enableDeadLetter", "maxLen"],
+)
+def test_a_queue_that_dapr_declared_in_its_own_way_is_shared_as_it_is(
+    rabbitmq_url: str, arguments: Any
+) -> None:
+    async def test() -> None:
+        async with (
+            opened(f"{rabbitmq_url}?interop=dapr") as store,
+            operator(rabbitmq_url) as channel,
+        ):
+            await channel.declare_queue("billing-orders", durable=True, arguments=arguments)
+            await store.join("orders", "billing", {}, "new")
+            await dapr_publishes(channel, "orders", json.dumps(ENVELOPE).encode())
+            await store.append("orders", events(2), None)
+            feed = await store.feed("orders", "billing", Listener())
+            runs = await take(feed, 2)
+            assert data(runs) == [{"n": 1}, 2]
+            assert store.health() is None
+            await feed.move(Attempt(0, 2, 1, 0))
+            (moved,) = await take(feed, 1)
+            assert (data([moved]), moved.attempts) == ([{"n": 1}], 2)
+            await feed.settle([(1, 2)])
+            await feed.close()
+            await holds(channel, "billing-orders", 0)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("how", "argument"), [({"durable": False}, "durable"), ({"auto_delete": True}, "auto_delete")]
+)
+def test_a_queue_of_dapr_s_that_would_not_last_is_refused_and_named(
+    rabbitmq_url: str, how: dict[str, Any], argument: str
+) -> None:
+    async def test() -> None:
+        async with (
+            opened(f"{rabbitmq_url}?interop=dapr") as store,
+            operator(rabbitmq_url) as channel,
+        ):
+            await channel.declare_queue("billing-orders", **{"durable": True, **how})
+            with pytest.raises(StoreUnavailableError, match=f"inequivalent arg '{argument}'"):
+                await store.join("orders", "billing", {}, "new")
+            assert "'billing-orders'" in str(store.health())
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "how", [{"auto_delete": True}, {"durable": False}, {"type": "topic"}], ids=str
+)
+def test_an_exchange_that_dapr_declared_in_its_own_way_is_shared_as_it_is(
+    rabbitmq_url: str, how: dict[str, Any]
+) -> None:
+    async def test() -> None:
+        async with (
+            opened(f"{rabbitmq_url}?interop=dapr") as store,
+            operator(rabbitmq_url) as channel,
+        ):
+            await channel.declare_exchange(
+                "orders", **{"type": "fanout", "durable": True, "auto_delete": False, **how}
+            )
+            await store.join("orders", "billing", {}, "new")
+            await dapr_publishes(channel, "orders", json.dumps(ENVELOPE).encode())
+            await store.append("orders", events(2), None)
+            feed = await store.feed("orders", "billing", Listener())
+            assert data(await take(feed, 2)) == [{"n": 1}, 2]
+            assert store.health() is None
+
+    run(test())
+
+
+@pytest.mark.parametrize("specversion", ["0.3", "1.0"])
+def test_binary_data_is_data_base64_for_dapr_in_either_version(
+    rabbitmq_url: str, specversion: str
+) -> None:
+    async def test() -> None:
+        _, event = EventEncoder("tests", specversion).encode({"data": b"\x00\xff"})
+        async with (
+            opened(f"{rabbitmq_url}?interop=dapr") as store,
+            operator(rabbitmq_url) as channel,
+        ):
+            queue = await dapr_declares(channel, "billing", "orders")
+            await store.join("orders", "billing", {}, "new")
+            await store.append("orders", (event,), None)
+            message = await soon(queue.get())
+            envelope = json.loads(message.body)
+            assert (envelope["data_base64"], "data" in envelope) == ("AP8=", False)
+            assert "datacontentencoding" not in envelope
+            await message.nack(requeue=True)
+            feed = await store.feed("orders", "billing", Listener())
+            (stored,) = await take(feed, 1)
+            assert decode(stored.batch.events[0]) == decode(event)
 
     run(test())

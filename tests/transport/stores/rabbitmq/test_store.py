@@ -11,6 +11,7 @@ from actorbus.store import GroupInfo, GroupOptions, TopicInfo
 from tests.transport.stores.rabbitmq.support import (
     ALL_BYTES,
     Listener,
+    backlog,
     data,
     events,
     holds,
@@ -22,6 +23,7 @@ from tests.transport.stores.rabbitmq.support import (
     spans,
     take,
 )
+from transport.stores.rabbitmq.config import Timing
 from transport.stores.rabbitmq.records import STREAM_BYTES
 from transport.stores.rabbitmq.registry import STREAM
 from transport.stores.rabbitmq.store import RabbitStore
@@ -141,7 +143,11 @@ def test_forgetting_what_is_not_there_is_no_error(rabbitmq_url: str) -> None:
     assert run(test())
 
 
-def test_a_group_that_another_broker_reads_is_not_forgotten(rabbitmq_url: str) -> None:
+def test_a_group_that_another_broker_reads_is_not_forgotten(
+    rabbitmq_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transport.stores.rabbitmq.store._UNUSED_SECONDS", 0.2)
+
     async def test() -> None:
         async with opened(rabbitmq_url) as one, opened(rabbitmq_url) as other:
             await one.join("t", "a", {}, "new")
@@ -195,6 +201,107 @@ def test_an_exchange_that_was_deleted_is_declared_again(rabbitmq_url: str) -> No
             with pytest.raises(StoreUnavailableError, match="NOT_FOUND"):
                 await store.append("t", events(1), None)
             await store.append("t", events(1), None)
+
+    run(test())
+
+
+async def appended(store: RabbitStore, *data: Any) -> None:
+    """Append as a publisher does, again and again while it may be tried again."""
+
+    async def done() -> bool:
+        try:
+            return (await store.append("t", events(*data), None)).groups is None
+        except StoreUnavailableError:
+            return False
+
+    await reaches(done)
+
+
+def test_after_an_exchange_was_deleted_every_group_is_reached_again(rabbitmq_url: str) -> None:
+    async def test() -> None:
+        async with opened(rabbitmq_url) as store, operator(rabbitmq_url) as channel:
+            await store.join("t", "a", {}, "new")
+            await store.join("t", "b", {}, "new")
+            await store.append("t", events(1), None)
+            await channel.exchange_delete("t")
+            await appended(store, 2)
+            await holds(channel, "a+t", 2)
+            await holds(channel, "b+t", 2)
+
+    run(test())
+
+
+def test_nothing_is_published_to_nobody_while_there_is_a_group(rabbitmq_url: str) -> None:
+    async def test() -> None:
+        async with opened(rabbitmq_url) as store, operator(rabbitmq_url) as channel:
+            await store.join("t", "a", {}, "new")
+            await store.append("t", events(1), None)
+            await channel.queue_delete("a+t")
+            with pytest.raises(StoreUnavailableError, match="'t' had lost their queues"):
+                await store.append("t", events(2), None)
+            await store.append("t", events(2), None)
+            await holds(channel, "a+t", 1)
+
+    run(test())
+
+
+def test_a_binding_that_was_removed_is_made_again(rabbitmq_url: str) -> None:
+    async def test() -> None:
+        async with opened(rabbitmq_url) as store, operator(rabbitmq_url) as channel:
+            await store.join("t", "a", {}, "new")
+            queue = await channel.declare_queue("a+t", passive=True)
+            await queue.unbind("t", "")
+            await appended(store, 1)
+            await holds(channel, "a+t", 1)
+
+    run(test())
+
+
+def test_a_queue_that_nobody_reads_is_missed_while_others_are_there(rabbitmq_url: str) -> None:
+    async def test() -> None:
+        timing = Timing(sync_seconds=0, patrol_seconds=0.05)
+        async with (
+            opened(rabbitmq_url, timing=timing) as store,
+            operator(rabbitmq_url) as channel,
+        ):
+            await store.join("t", "a", {}, "new")
+            await store.join("t", "b", {}, "new")
+            await channel.queue_delete("a+t")
+            published = 0
+
+            async def reached() -> bool:
+                nonlocal published
+                await store.append("t", events(published), None)
+                published += 1
+                return await backlog(channel, "a+t") > 0
+
+            await reaches(lambda: _declared(rabbitmq_url, "a+t"))
+            await reaches(reached)
+            await holds(channel, "b+t", published)
+
+    run(test())
+
+
+async def _declared(url: str, queue: str) -> bool:
+    async with operator(url) as channel:
+        try:
+            await channel.declare_queue(queue, passive=True)
+        except aio_pika.exceptions.ChannelNotFoundEntity:
+            return False
+        return True
+
+
+def test_groups_of_an_earlier_broker_are_reached_although_their_binding_has_gone(
+    rabbitmq_url: str,
+) -> None:
+    async def test() -> None:
+        async with opened(rabbitmq_url) as store:
+            await store.join("t", "a", {}, "new")
+        async with operator(rabbitmq_url) as channel:
+            await channel.exchange_delete("t")
+            async with opened(rabbitmq_url) as store:
+                await store.append("t", events(1), None)
+            await holds(channel, "a+t", 1)
 
     run(test())
 
