@@ -1,6 +1,7 @@
 """The console script `actorbus`: `serve` here, the client commands from `actorbus.commands`."""
 
 import asyncio
+import os
 import resource
 import signal
 import sys
@@ -16,6 +17,7 @@ from actorbus.errors import ActorbusError
 from actorbus.version import VERSION
 from transport import logs
 from transport.broker import Broker, Config
+from transport.doorway import DoorOptions, Doorway, door_options
 
 log = structlog.get_logger("actorbus.broker")
 
@@ -90,6 +92,25 @@ def serve(
             min=0, max=10, help="Seconds that apps get to settle what is in flight at a stop."
         ),
     ] = 5.0,
+    dapr_http_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Port of Dapr's HTTP API, often 3500; 0 takes a free one."
+        ),
+    ] = None,
+    dapr_grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Port of Dapr's gRPC API, often 50001; 0 takes a free one."
+        ),
+    ] = None,
+    app_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Whose calls those of the Dapr APIs are, unless --tokens say it; else APP_ID.",
+        ),
+    ] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="Least level logged.")
     ] = "info",
@@ -110,7 +131,14 @@ def serve(
         grace_seconds=grace,
     )
     try:
-        status = _run(config)
+        dapr = door_options(
+            dapr_http_port,
+            dapr_grpc_port,
+            app_id,
+            os.environ.get("APP_ID"),
+            tokens=tokens is not None,
+        )
+        status = _run(config, dapr)
     except ActorbusError as error:
         _fail(str(error), getattr(error, "exit_status", 1))
     sys.exit(status)
@@ -122,28 +150,41 @@ def _take_all_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _run(config: Config) -> int:
+def _run(config: Config, dapr: DoorOptions | None) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         import uvloop  # noqa: PLC0415 - absent where it has no build
     except ImportError:
-        return asyncio.run(_serve(config))
-    return uvloop.run(_serve(config))
+        return asyncio.run(_serve(config, dapr))
+    return uvloop.run(_serve(config, dapr))
 
 
-async def _serve(config: Config) -> int:
+async def _serve(config: Config, dapr: DoorOptions | None) -> int:
     broker = Broker(config)
+    doorway = None if dapr is None else Doorway(dapr, broker)
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, _asked, broker)
     url = await _start(broker)
-    if url is not None:
-        print(f"actorbus listening on {url}", flush=True)  # noqa: T201 - outside tools read it
-        log.info("listening", url=url, store=config.store.partition(":")[0], version=VERSION)
-        await broker.wait()
-    await broker.stop()
+    try:
+        if url is not None:
+            await _tell(url, doorway)
+            log.info("listening", url=url, store=config.store.partition(":")[0], version=VERSION)
+            await broker.wait()
+    finally:
+        broker.stopping = True
+        if doorway is not None:
+            await doorway.close()
+        await broker.stop()
     log.info("stopped", exit_status=broker.exit_status)
     return broker.exit_status
+
+
+async def _tell(url: str, doorway: Doorway | None) -> None:
+    """Open the door; then say where everything listens, a line each: outside tools read them."""
+    lines = [] if doorway is None else await doorway.open(url)
+    for line in (f"actorbus listening on {url}", *lines):
+        print(line, flush=True)  # noqa: T201
 
 
 async def _start(broker: Broker) -> str | None:

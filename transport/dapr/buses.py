@@ -18,8 +18,8 @@ MOST: Final = 1000
 WAIT_SECONDS: Final = 10.0
 """How long a call waits for a broker that is away, before it fails."""
 
-CLOSE_SECONDS: Final = 5.0
-"""What one bus may take to flush what is unanswered at a stop."""
+CLOSE_SECONDS: Final = 1.0
+"""What one bus may take at a stop, twice: for its handlers, and to flush what is unanswered."""
 
 Key = tuple[str, str]
 

@@ -27,7 +27,7 @@ KEEP_ALIVE_SECONDS: Final = 600
 CONNECTIONS: Final = 10_000
 """Connections at once; more are answered with 503."""
 
-STOP_SECONDS: Final = 5
+STOP_SECONDS: Final = 2
 """What requests under way may take at a stop."""
 
 
