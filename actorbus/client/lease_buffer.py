@@ -36,6 +36,14 @@ class Grant:
         """When to renew."""
         return self.renewed + self.lease * RENEW_AT
 
+    def expired(self, now: float) -> bool:
+        """The leases have run out unless the broker's clock is late.
+
+        So it is when the event loop stood still for long: a renewal would come too late, and the
+        events are under way to someone already.
+        """
+        return now >= self.renewed + self.lease
+
 
 class LeaseBuffer:
     """The buffer of one subscription, oldest delivery first.
@@ -60,7 +68,7 @@ class LeaseBuffer:
         grants = self._grants
         while grants:
             grant = grants[0]
-            while grant.deliveries:
+            while grant.deliveries and not grant.expired(now):
                 delivery = grant.deliveries.pop()
                 if not delivery.lost:
                     self.aged = grant.lease if now - grant.renewed > grant.lease * FRESH else 0.0
@@ -79,10 +87,15 @@ class LeaseBuffer:
         return min((grant.due() for grant in self._grants if grant.deliveries), default=None)
 
     def renew(self, now: float) -> dict[float, list[Delivery]]:
-        """What is due now, by the seconds of its lease; it counts as renewed."""
+        """What is due now, by the seconds of its lease; it counts as renewed.
+
+        What is beyond renewing is discarded.
+        """
         due: dict[float, list[Delivery]] = {}
         for grant in self._grants:
-            if grant.deliveries and grant.due() <= now:
+            if grant.expired(now):
+                grant.deliveries.clear()
+            elif grant.deliveries and grant.due() <= now:
                 grant.deliveries = [d for d in grant.deliveries if not d.lost]
                 due.setdefault(grant.lease, []).extend(reversed(grant.deliveries))
                 grant.renewed = now

@@ -35,6 +35,21 @@ def test_a_lost_lease_is_not_handed_over() -> None:
     assert [taken(buffer, 0), taken(buffer, 0)] == [2, None]
 
 
+def test_a_lease_that_has_run_out_is_not_handed_over() -> None:
+    buffer = LeaseBuffer()
+    buffer.add(deliveries(1, 2), 10.0, 0.0)
+    buffer.add(deliveries(3), 10.0, 5.0)
+    assert [taken(buffer, 9.9), taken(buffer, 10.0), taken(buffer, 10.0)] == [1, 3, None]
+
+
+def test_a_lease_that_has_run_out_is_not_renewed_either() -> None:
+    buffer = LeaseBuffer()
+    buffer.add(deliveries(1, 2), 10.0, 0.0)
+    buffer.add(deliveries(3), 10.0, 4.0)
+    assert [d.lease_id for d in buffer.renew(10.0)[10.0]] == [3]
+    assert [taken(buffer, 10.0), taken(buffer, 10.0)] == [3, None]
+
+
 def test_deliveries_of_a_closed_connection_are_not_handed_over() -> None:
     buffer = LeaseBuffer()
     ended = lane()
@@ -65,11 +80,11 @@ def test_renewals_of_frames_with_one_length_of_lease_go_together() -> None:
     buffer = LeaseBuffer()
     buffer.add(deliveries(1), 10.0, 0.0)
     buffer.add(deliveries(2), 10.0, 0.0)
-    buffer.add(deliveries(3), 4.0, 0.0)
+    buffer.add(deliveries(3), 8.0, 0.0)
     due = buffer.renew(5.0)
     assert {lease: [d.lease_id for d in group] for lease, group in due.items()} == {
         10.0: [1, 2],
-        4.0: [3],
+        8.0: [3],
     }
 
 

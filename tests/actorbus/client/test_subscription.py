@@ -187,10 +187,10 @@ def test_waiting_deliveries_keep_their_leases_and_lost_ones_are_discarded() -> N
     async def test() -> None:
         async with FakeBroker() as broker, connected(broker) as (bus, peer):
             subscription = await subscribed(bus, peer)
-            ids = await peer.deliver("t", "held", "b", "lost", "d", lease_ms=200)
+            ids = await peer.deliver("t", "held", "b", "lost", "d", lease_ms=1000)
             await take(subscription, 1)
             frame = await extended(peer, ids[2])
-            assert (frame["ids"], frame["ack_wait_ms"]) == (ids[1:], 200)
+            assert (frame["ids"], frame["ack_wait_ms"]) == (ids[1:], 1000)
             frame = await extended(peer)
             assert frame["ids"] == [ids[1], ids[3]]
             assert [d.data for d in await take(subscription, 2)] == ["b", "d"]
