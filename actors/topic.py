@@ -64,13 +64,9 @@ class TopicActor(LoopActor):
                 raise TypeError(message)
 
     def on_turn_end(self) -> None:
-        """Start the appends that this turn's publishes and answers allow.
-
-        What is published behind a subscribe that creates the group belongs to that group.
-        """
-        if not self._creating:
-            for effect in self._state.pump():
-                self._append(effect)
+        """Start the appends that this turn's publishes and answers allow."""
+        for effect in self._state.pump():
+            self._append(effect)
         if not self.idle():
             self.idle_since = self._supervisor.clock.now().mono
 
@@ -124,6 +120,7 @@ class TopicActor(LoopActor):
         asleep = group is None or group.ref is None or request.app_id in self._lanes
         if asleep and isinstance(request, msg.Subscribe):
             self._creating.add(request)
+            self._state.hold(request.reply_to)
         self._lanes.setdefault(request.app_id, Lane()).add(request)
         self._advance(request.app_id)
 
@@ -151,9 +148,6 @@ class TopicActor(LoopActor):
         request = message.request
         self._lanes[request.app_id].done(request)
         self._answer(request, message.options, message.error)
-        if isinstance(message.error, StoreUnavailableError):
-            # what has waited for this must not wait as long again
-            self._answer_publishes(self._state.give_up(), None, failure_of(message.error))
         groups = self._supervisor.groups
         if message.error is None:
             connection = self._supervisor.connections.get(request.member)
@@ -192,8 +186,12 @@ class TopicActor(LoopActor):
     def _answer(
         self, request: Request, options: GroupOptions | None, error: Exception | None
     ) -> None:
-        self._creating.discard(request)
         failure = None if error is None else failure_of(error)
+        if request in self._creating:
+            self._creating.remove(request)
+            away = isinstance(error, StoreUnavailableError)
+            given_up = self._state.free(request.reply_to, given_up=away)
+            self._answer_publishes(given_up, None, failure)
         token, topic = request.token, self.cell.name
         if isinstance(request, msg.Subscribe):
             tell(request.reply_to, msg.SubscribeDone(token, topic, options, failure))

@@ -2,9 +2,14 @@
 
 A publish goes out at once when the store is free. What arrives while appends are under way forms
 the next batch, so batches grow by themselves under load and one event alone waits for nothing.
+
+What a connection publishes behind its own subscribe belongs to the group which that creates, so it
+is held until the group is there (on RabbitMQ a new queue takes 1.5 s to be relied upon). Nobody
+else can know of the group before `subscribed`, so nobody else's publishes wait.
 """
 
-from collections import deque
+from collections import Counter, deque
+from typing import Any
 
 import msgspec
 
@@ -33,16 +38,42 @@ class TopicState:
     def __init__(self, pipeline: int) -> None:
         self._pipeline = pipeline
         self._waiting: deque[Publish] = deque()
+        self._holding: Counter[Any] = Counter()
+        self._held: deque[Publish] = deque()
         self._under_way: dict[int, tuple[Publish, ...]] = {}
         self._number = 0
 
     def publish(self, request: Publish) -> None:
         """Take in a publish."""
-        self._waiting.append(request)
+        held = request.reply_to in self._holding
+        (self._held if held else self._waiting).append(request)
+
+    def hold(self, publisher: Any) -> None:
+        """Keep back what this one publishes from now on, until as many calls of `free`."""
+        self._holding[publisher] += 1
+
+    def free(self, publisher: Any, *, given_up: bool = False) -> tuple[Publish, ...]:
+        """What was held goes on behind what waits.
+
+        With `given_up` it is returned instead, to be answered: the store is away, and what has
+        waited for that must not wait as long again.
+        """
+        self._holding[publisher] -= 1
+        last = not self._holding[publisher]
+        if last:
+            del self._holding[publisher]
+        if not last and not given_up:
+            return ()
+        own = tuple(request for request in self._held if request.reply_to is publisher)
+        self._held = deque(request for request in self._held if request.reply_to is not publisher)
+        if given_up:
+            return own
+        self._waiting.extend(own)
+        return ()
 
     def idle(self) -> bool:
         """Whether nothing waits or is under way."""
-        return not self._waiting and not self._under_way
+        return not self._waiting and not self._under_way and not self._held
 
     def pump(self) -> list[Append]:
         """The appends to start now."""

@@ -6,6 +6,7 @@ import pytest
 
 from actorbus import frames
 from actorbus.errors import StoreUnavailableError
+from actorbus.store import GroupOptions
 from actors import cells
 from actors import messages as msg
 from actors.cells import Failures
@@ -542,3 +543,69 @@ def test_publishes_that_wait_behind_a_failed_append_are_answered_with_it() -> No
         assert stage.supervisor.topics["orders"].budget.held == 0
 
     play(script, AwayStore())
+
+
+# --- a group that takes long to be created ----------------------------------------------------
+
+
+class SlowJoins(MemoryStore):
+    """A store that creates groups only when it is told to."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.error = error
+        self.go = asyncio.Event()
+
+    async def join(self, *arguments: Any) -> GroupOptions:
+        await self.go.wait()
+        if self.error is not None:
+            raise self.error
+        return await super().join(*arguments)
+
+
+def test_what_others_publish_does_not_wait_for_a_new_group() -> None:
+    store = SlowJoins()
+
+    async def script(stage: Stage) -> None:
+        peer, shop = stage.app(), stage.app("shop")
+        peer.say(frames.Subscribe("s", "orders", {}))
+        await turns()
+        assert (await shop.publish("before"))["groups"] == 0
+        store.go.set()
+        await peer.answer("s")
+        await shop.publish("after")
+        assert [data for _, _, data in await peer.delivered(1)] == ["after"]
+
+    play(script, store)
+
+
+def test_what_is_published_behind_ones_own_subscribe_reaches_the_new_group() -> None:
+    store = SlowJoins()
+
+    async def script(stage: Stage) -> None:
+        peer = stage.app()
+        peer.say(frames.Subscribe("s", "orders", {}))
+        peer.say(frames.Publish("p", "orders", [{"data": "mine"}], None))
+        await turns()
+        assert [frame["type"] for frame in peer.wire.frames] == ["welcome"]
+        store.go.set()
+        assert (await peer.answer("p"))["groups"] == 1
+        assert [data for _, _, data in await peer.delivered(1)] == ["mine"]
+
+    play(script, store)
+
+
+def test_what_was_held_for_a_group_that_could_not_be_created_is_refused_with_it() -> None:
+    store = SlowJoins(StoreUnavailableError("away"))
+
+    async def script(stage: Stage) -> None:
+        peer = stage.app()
+        peer.say(frames.Subscribe("s", "orders", {}))
+        peer.say(frames.Publish("p", "orders", [{"data": "mine"}], None))
+        await turns()
+        store.go.set()
+        for ref in ("s", "p"):
+            assert (await peer.answer(ref))["code"] == "store_unavailable"
+        assert stage.topic().cell.budget.held == 0
+
+    play(script, store)

@@ -4,10 +4,15 @@ from actors.topic_state import BATCH_BYTES, TopicState
 
 
 def publish(
-    token: int, count: int = 1, *, expires_at: int | None = None, size: int = 10
+    token: int,
+    count: int = 1,
+    *,
+    expires_at: int | None = None,
+    size: int = 10,
+    publisher: object = None,
 ) -> Publish:
     events = tuple(f"{token}.{number}".encode() for number in range(count))
-    return Publish(None, token, events, size, expires_at)
+    return Publish(publisher, token, events, size, expires_at)
 
 
 def test_a_publish_goes_out_at_once() -> None:
@@ -65,4 +70,45 @@ def test_what_waits_is_given_up_but_not_what_is_under_way() -> None:
     assert [one.token for one in state.give_up()] == [2, 3]
     assert not state.idle()
     assert [one.token for one in state.done(1)] == [1]
+    assert state.idle()
+
+
+def appended(state: TopicState) -> list[int]:
+    """The publishes that go out now, by their tokens."""
+    return [one.token for append in state.pump() for one in state.done(append.number)]
+
+
+def test_only_the_publishes_of_who_creates_a_group_are_held() -> None:
+    state, creator, other = TopicState(8), object(), object()
+    state.publish(publish(1, publisher=creator))
+    state.hold(creator)
+    for token, publisher in ((2, creator), (3, other), (4, creator)):
+        state.publish(publish(token, publisher=publisher))
+    assert appended(state) == [1, 3]
+    assert not state.idle()
+    assert state.free(creator) == ()
+    state.publish(publish(5, publisher=creator))
+    assert appended(state) == [2, 4, 5]
+    assert state.idle()
+
+
+def test_what_is_held_waits_for_the_last_group_that_is_created() -> None:
+    state, creator = TopicState(8), object()
+    state.hold(creator)
+    state.hold(creator)
+    state.publish(publish(1, publisher=creator))
+    state.free(creator)
+    assert appended(state) == []
+    state.free(creator)
+    assert appended(state) == [1]
+
+
+def test_what_was_held_for_a_group_that_failed_is_given_up() -> None:
+    state, creator, other = TopicState(8), object(), object()
+    for publisher in (creator, other):
+        state.hold(publisher)
+        state.publish(publish(1 if publisher is creator else 2, publisher=publisher))
+    assert [one.token for one in state.free(creator, given_up=True)] == [1]
+    state.free(other)
+    assert appended(state) == [2]
     assert state.idle()
