@@ -44,7 +44,7 @@ def given_up(why: str, after: int) -> list[str | None]:
         {"waiting": True, "left": 1},
         {"reading": False},
         {"received": 1},
-        {"left": 100, "unacknowledged": 99},
+        {"left": 100_000, "unacknowledged": 99_999},
     ],
     ids=["idle", "written", "taken slowly", "not read", "long message", "slow line"],
 )
@@ -58,9 +58,16 @@ def test_patience_lasts(steps: dict[str, Any]) -> None:
         {},
         {"left": 100},
         {"received": 100, "messages": 1},
-        {"left": 100, "unacknowledged": 100},
+        {"left": 100, "unacknowledged": 99},
+        {"left": 100_000, "unacknowledged": 100_000},
     ],
-    ids=["silent", "written meanwhile", "sends and does not read", "its system is full"],
+    ids=[
+        "silent",
+        "written meanwhile",
+        "sends and does not read",
+        "small frames on the line",
+        "its system is full",
+    ],
 )
 def test_a_ping_unanswered_ends_it(steps: dict[str, Any]) -> None:
     assert judged(**steps) == given_up("ping unanswered", STUCK_LOOKS)
