@@ -308,9 +308,10 @@ class Bus:
         """
         check_topic(topic)
         changes = to_wire(options)
-        if not isinstance(concurrency, int) or concurrency < 1:
+        if type(concurrency) is not int or not 1 <= concurrency <= MAX_IN_FLIGHT:
             raise RefusedError(
-                ErrorCode.INVALID_OPTION, f"concurrency must be 1 or more, not {concurrency!r:.40}"
+                ErrorCode.INVALID_OPTION,
+                f"concurrency must be 1 to {MAX_IN_FLIGHT}, not {concurrency!r:.40}",
             )
 
         def register(handler: H) -> H:

@@ -162,8 +162,11 @@ class Subscription:
 
         For apps that handle events together. An empty list: the subscription or the bus is closed.
 
-        Raises: as the iteration.
+        Raises:
+            RefusedError: `most` is below 1. Otherwise as the iteration.
         """
+        if most < 1:
+            raise RefusedError(ErrorCode.INVALID_OPTION, f"most must be 1 or more, not {most}")
         try:
             batch = [await anext(self)]
         except StopAsyncIteration:

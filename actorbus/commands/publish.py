@@ -35,7 +35,8 @@ def publish(
         typer.Argument(
             metavar="DATA...",
             show_default=False,
-            help="One event each: JSON if it parses, else text. - reads lines.",
+            help="One event each: JSON if it parses, else text (unless it begins with { or [)."
+            " - reads lines.",
         ),
     ] = None,
     *,

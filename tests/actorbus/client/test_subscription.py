@@ -462,6 +462,44 @@ def test_a_batch_is_what_waits_up_to_the_number_asked_for() -> None:
     run(test())
 
 
+def test_a_batch_has_room_for_one_at_least() -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker) as (bus, peer):
+            subscription = await subscribed(bus, peer)
+            with pytest.raises(RefusedError, match="most must be 1 or more"):
+                await subscription.next_batch(0)
+
+    run(test())
+
+
+def test_a_lone_ack_or_publish_is_written_within_a_few_turns_of_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker) as (bus, peer):
+            subscription = await subscribed(bus, peer)
+            await peer.deliver("t", 1)
+            (delivery,) = await take(subscription, 1)
+            link = bus._opened().link
+            assert link is not None
+            written: list[str] = []
+
+            async def send(frame: bytes, *, text: bool) -> None:
+                written.append(link._codec.decode(frame)["type"])
+
+            with monkeypatch.context() as patch:
+                patch.setattr(link._socket, "send", send)
+                await delivery.ack()
+                await turns(3)  # no timer, however short, is waited for
+                assert written == ["ack"]
+                publishing = asyncio.ensure_future(bus.publish("t", 1))
+                await turns(4)
+                assert written == ["ack", "publish"]
+            publishing.cancel()
+
+    run(test())
+
+
 def test_a_consumer_that_never_waits_lets_acks_out() -> None:
     async def test() -> None:
         async with FakeBroker() as broker, connected(broker) as (bus, peer):
