@@ -167,9 +167,9 @@ class Deliveries:
         if pending is not None and not pieces:
             self._done(pending)
 
-    def flow(self, frame: frames.Flow) -> None:
+    def flow(self, limit: int) -> None:
         """Another window."""
-        self.state.window.limit = frame.max_in_flight
+        self.state.window.limit = limit
 
     def drain(self, frame: frames.Drain) -> None:
         """Nothing new from now on."""

@@ -48,10 +48,12 @@ class InstanceActor(LoopActor):
         self.wire = wire
         self._hello = hello
         self._supervisor = supervisor
+        self._policy = supervisor.policy
+        self._window = self._policy.window(hello.max_in_flight)
         self._encoder = EventEncoder(hello.app_id, supervisor.specversion)
         self.counters = supervisor.counters
         first_id = secrets.randbelow(FIRST_IDS)
-        self.deliveries: Deliveries = Deliveries(self, hello.max_in_flight, first_id)
+        self.deliveries: Deliveries = Deliveries(self, self._window, first_id)
         self._pending = Pendings()
         self._going = False
         self.budget = supervisor.publish_budget()
@@ -63,7 +65,7 @@ class InstanceActor(LoopActor):
             version=1,
             connection=self.wire.label,
             instance=self.instance,
-            max_in_flight=self._hello.max_in_flight,
+            max_in_flight=self._window,
             limits=self._supervisor.limits,
         )
         self.send(welcome)
@@ -96,14 +98,14 @@ class InstanceActor(LoopActor):
                 frame.ref, ErrorCode.SHUTTING_DOWN, "the broker is stopping; publish again later"
             )
             return
+        self._policy.check_publish(self.app_id, frame.topic)
         ids, encoded, errors = self._encode(frame.events)
         pending = PendingPublish(frame.ref, frame.topic, ids, errors, sum(map(len, encoded)))
         if not encoded:
             self._send_published(pending, 0)
             return
-        expires_at = None
-        if frame.ttl_ms is not None:
-            expires_at = self._supervisor.clock.now().wall + frame.ttl_ms
+        ttl_ms = self._policy.ttl_ms if frame.ttl_ms is None else frame.ttl_ms
+        expires_at = None if ttl_ms is None else self._supervisor.clock.now().wall + ttl_ms
         token = self._pending.add(pending)
         request = msg.Publish(self.actor_ref, token, tuple(encoded), pending.size, expires_at)
         if self.budget.full() or not self._supervisor.publish(frame.topic, request):
@@ -172,6 +174,7 @@ class InstanceActor(LoopActor):
             self._refuse(frame.ref, ErrorCode.SHUTTING_DOWN, "the broker is stopping; come back")
             return
         changes, start = check_options(frame.options)
+        self._policy.check_subscribe(self.app_id, frame.topic, changes.get("dead_letter_topic"))
         token = self._pending.ask(frame.ref, frame.topic)
         request = msg.Subscribe(self.actor_ref, self.member, self.app_id, changes, start, token)
         self._supervisor.tell_topic(frame.topic, request)
@@ -206,6 +209,9 @@ class InstanceActor(LoopActor):
         else:
             self.deliveries.subscribed.discard(message.topic)
             self._reply(ref, frames.Unsubscribed(ref, message.topic, forget=message.forget))
+
+    def _on_flow(self, frame: frames.Flow) -> None:
+        self.deliveries.flow(self._policy.window(frame.max_in_flight))
 
     def _on_inspect(self, frame: frames.Inspect) -> None:
         ref = frame.ref
@@ -262,7 +268,7 @@ _FRAMES: dict[type[frames.ClientFrame], Callable[[InstanceActor, Any], None]] = 
     frames.Unsubscribe: InstanceActor._on_unsubscribe,
     frames.Ack: lambda actor, frame: actor.deliveries.ack(frame),
     frames.Extend: lambda actor, frame: actor.deliveries.extend(frame),
-    frames.Flow: lambda actor, frame: actor.deliveries.flow(frame),
+    frames.Flow: InstanceActor._on_flow,
     frames.Drain: lambda actor, frame: actor.deliveries.drain(frame),
     frames.Inspect: InstanceActor._on_inspect,
 }

@@ -23,6 +23,7 @@ from actorbus.limits import (
 )
 from actorbus.store import Store
 from actors import messages as msg
+from actors.access import Policy
 from actors.budget import Budget
 from actors.cells import Connection, GroupCell, TopicCell
 from actors.clock import Clock
@@ -51,6 +52,7 @@ class Supervisor:
         store: open.
         specversion: of the events that the broker wraps, "0.3" or "1.0".
         fatal: called once when a topic keeps failing: the broker should stop.
+        policy: of all connections; nothing is laid down unless given.
         clock: the machine's, unless a test has its own.
     """
 
@@ -60,10 +62,12 @@ class Supervisor:
         *,
         specversion: str = "0.3",
         fatal: Callable[[str], None],
+        policy: Policy | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.store = store
         self.specversion = specversion
+        self.policy = policy or Policy()
         self.clock = clock or Clock()
         self.counters = BrokerCounters()
         self.topics: dict[str, TopicCell] = {}

@@ -1,7 +1,7 @@
-"""The composition root: a store, the actors and the server, started and stopped in order."""
+"""The composition root: stores, the actors and the server, started and stopped in order."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -9,11 +9,10 @@ import structlog
 from websockets.asyncio.server import Server
 
 from actorbus.errors import ActorbusError, StoreUnusableError
-from actors.supervisor import Supervisor
 from transport.auth import Tokens, check_origins, load_tokens
-from transport.server import PATH, listen
+from transport.components import DEFAULT, Component, ComponentConfig
+from transport.server import COMPONENTS, PATH, listen
 from transport.session import STOPPING, Session
-from transport.stores import open_store
 
 log = structlog.get_logger("actorbus.broker")
 
@@ -33,7 +32,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         port: 0 for a free one.
-        store: URL.
+        store: URL of what `/v1` serves; None: the component named `pubsub`.
+        components: further ones, each at `/v1/components/NAME`.
         tokens: file of tokens; None: anyone may connect.
         origins: browser origins that may connect.
         specversion: of the events that the broker wraps.
@@ -42,7 +42,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: int = 8090
-    store: str = "sqlite:actorbus.db"
+    store: str | None = "sqlite:actorbus.db"
+    components: tuple[ComponentConfig, ...] = ()
     tokens: Path | None = None
     origins: tuple[str, ...] = ()
     specversion: str = "0.3"
@@ -53,6 +54,10 @@ class Broker:
     """One broker process.
 
     Attributes:
+        components: all, by name; the nameless one is served at `/v1` alone.
+        default: what `/v1` serves.
+        store: the default's.
+        supervisor: the default's.
         sessions: open connections.
         stopping: set once a stop has begun.
         exit_status: of the process: 0 after an orderly stop.
@@ -63,8 +68,9 @@ class Broker:
         self.config = config
         self.tokens: Tokens | None = None if config.tokens is None else load_tokens(config.tokens)
         self.origins = check_origins(config.origins)
-        self.store = open_store(config.store)
-        self.supervisor = Supervisor(self.store, specversion=config.specversion, fatal=self._fatal)
+        self.components = {one.name: self._component(one) for one in _all(config)}
+        self.default = self.components.get("") or self.components[DEFAULT]
+        self.store, self.supervisor = self.default.store, self.default.supervisor
         self.sessions: set[Session] = set()
         self.stopping = False
         self.exit_status = 0
@@ -72,20 +78,28 @@ class Broker:
         self._server: Server | None = None
         self._stop_asked = asyncio.Event()
 
+    def _component(self, config: ComponentConfig) -> Component:
+        return Component(config, specversion=self.config.specversion, fatal=self._fatal)
+
     async def start(self) -> str:
-        """Open the store and the port; the URL that apps connect to.
+        """Open the stores and the port; the URL that apps connect to.
 
         Raises:
-            StoreUnusableError: the store can't be opened.
+            StoreUnusableError: a store can't be opened.
             AddressError: the address can't be had.
         """
-        await self.store.open(self._store_failed)
+        opened: list[Component] = []
         try:
+            for component in self.components.values():
+                await component.open(self._store_failed)
+                opened.append(component)
             port = await self._listen()
-        except AddressError:
-            await self.store.close()
+        except ActorbusError:
+            for component in opened:
+                await component.store.close()
             raise
-        self.supervisor.start()
+        for component in self.components.values():
+            component.supervisor.start()
         host = self.config.host
         return f"ws://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
 
@@ -105,7 +119,26 @@ class Broker:
         """None when the broker accepts work, else the reason in one line."""
         if self.stopping:
             return STOPPING
-        return self.store.health()
+        for component in self.components.values():
+            reason = component.store.health()
+            if reason is not None:
+                alone = len(self.components) == 1
+                return reason if alone else f"component {component.name or PATH}: {reason}"
+        return None
+
+    def stores(self) -> dict[str, str]:
+        """The scheme of every component's store, by path."""
+        return {
+            PATH if one is self.default else f"{COMPONENTS}{name}": one.scheme
+            for name, one in self.components.items()
+        }
+
+    def component_at(self, path: str) -> Component | None:
+        """What is served at a path (without a query); None: nothing."""
+        if path == PATH:
+            return self.default
+        name = path.removeprefix(COMPONENTS)
+        return self.components.get(name) if name and name != path else None
 
     def ask_to_stop(self) -> None:
         """Let `wait` return."""
@@ -118,19 +151,34 @@ class Broker:
     async def stop(self) -> None:
         """Stop in order, each step with a deadline; 30 s in all at the most."""
         self.stopping = True
-        supervisor = self.supervisor
+        components = self.components.values()
         if self._server is not None:
             self._server.server.close()  # no new connections; the open ones go on
-        supervisor.go_away(STOPPING, RECONNECT_MS)
+        for one in components:
+            one.supervisor.go_away(STOPPING, RECONNECT_MS)
         await _step("wait for acknowledgements", self._settled(), self.config.grace_seconds)
-        await _step("flush publishes", supervisor.flushed(), 6)
-        await _step("make settlements durable", supervisor.close_feeds(), 5)
-        supervisor.close_connections()
+        await self._steps("flush publishes", lambda one: one.supervisor.flushed(), 6)
+        await self._steps("make settlements durable", lambda one: one.supervisor.close_feeds(), 5)
+        for one in components:
+            one.supervisor.close_connections()
         await _step("close connections", self._close_sessions(), 3)
         if self.sessions:
             await _step("drop connections", self._drop_sessions(), 1)
-        supervisor.stop()
-        await _step("close the store", self.store.close(), 5)
+        for one in components:
+            one.supervisor.stop()
+        await self._steps("close the store", lambda one: one.store.close(), 5)
+
+    async def _steps(
+        self, name: str, work: Callable[[Component], Awaitable[object]], seconds: float
+    ) -> None:
+        """One step of the shutdown for all components at the same time."""
+        components = self.components.values()
+        if len(components) == 1:
+            await _step(name, work(self.default), seconds)
+            return
+        await asyncio.gather(
+            *(_step(f"{name} of {one.name or PATH}", work(one), seconds) for one in components)
+        )
 
     async def _close_sessions(self) -> None:
         await asyncio.sleep(0)  # the actors handle what they were told
@@ -149,7 +197,8 @@ class Broker:
     async def _settled(self) -> None:
         while any(  # noqa: ASYNC110 - counters, once a stop: not worth an event in every group
             group.counters.in_flight
-            for topic in self.supervisor.topics.values()
+            for component in self.components.values()
+            for topic in component.supervisor.topics.values()
             for group in topic.groups.values()
         ):
             await asyncio.sleep(0.01)
@@ -163,6 +212,14 @@ class Broker:
         log.error("the broker can't go on", reason=reason)
         self.exit_status = EXIT_FAILED
         self.ask_to_stop()
+
+
+def _all(config: Config) -> Iterator[ComponentConfig]:
+    """Every component of a broker, that of `config.store` first."""
+    if config.store is not None:
+        taken = any(one.name == DEFAULT for one in config.components)
+        yield ComponentConfig(name="" if taken else DEFAULT, store=config.store)
+    yield from config.components
 
 
 async def _step(name: str, work: Awaitable[object], seconds: float) -> None:

@@ -13,11 +13,20 @@ from prometheus_client.registry import Collector
 
 from actorbus.version import VERSION
 from actors.counters import BrokerCounters, GroupCounters
+from transport.components import Component
 
 if TYPE_CHECKING:
     from transport.broker import Broker
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+BROKER_COUNTERS: Final = {
+    "connections": ("connections_opened", "Connections that said hello."),
+    "published": ("events_published", "Events made durable."),
+    "delivered": ("events_delivered", "Deliveries sent."),
+    "slow_consumers": ("slow_consumers", "Connections cut off because they did not read."),
+}
+"""Field of the counters → name and help."""
 
 GROUP_COUNTERS: Final = {
     "delivered": "Deliveries, redeliveries included.",
@@ -48,12 +57,24 @@ class TopicSample(msgspec.Struct, frozen=True):
     groups: list[GroupSample]
 
 
-class Sample(msgspec.Struct, frozen=True):
-    """What a broker has counted, to be read by another thread."""
+class ComponentSample(msgspec.Struct, frozen=True):
+    """What is counted of one component.
 
+    Attributes:
+        labels: its name, if there are several; else none, so that names stay as they are.
+    """
+
+    labels: list[str]
     up: bool
     counters: BrokerCounters
     topics: list[TopicSample]
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """What a broker has counted, to be read by another thread."""
+
+    labels: list[str]
+    components: list[ComponentSample]
 
 
 async def render(broker: "Broker") -> str:
@@ -63,7 +84,13 @@ async def render(broker: "Broker") -> str:
 
 
 def _sample(broker: "Broker") -> Sample:
-    supervisor = broker.supervisor
+    several = len(broker.components) > 1
+    components = [_component(broker, one, several=several) for one in broker.components.values()]
+    return Sample(["component"] if several else [], components)
+
+
+def _component(broker: "Broker", component: Component, *, several: bool) -> ComponentSample:
+    supervisor = component.supervisor
     counters = msgspec.structs.replace(
         supervisor.counters,
         refused=dict(supervisor.counters.refused),
@@ -78,7 +105,8 @@ def _sample(broker: "Broker") -> Sample:
         )
         for name, cell in supervisor.topics.items()
     ]
-    return Sample(broker.health() is None, counters, topics)
+    up = not broker.stopping and component.store.health() is None
+    return ComponentSample([component.name] if several else [], up, counters, topics)
 
 
 def _text(sample: Sample) -> str:
@@ -99,55 +127,54 @@ class _BrokerCollector(Collector):
         info = GaugeMetricFamily("actorbus_info", "Constant 1.", labels=["version"])
         info.add_metric([VERSION], 1)
         yield info
-        up = self._sample.up
-        yield GaugeMetricFamily("actorbus_up", "1 while the broker accepts work.", value=up)
-        yield from _broker(self._sample.counters)
-        yield from _topics(self._sample.topics)
-        yield from _groups(self._sample.topics)
+        yield from _broker(self._sample)
+        yield from _topics(self._sample)
+        yield from _groups(self._sample)
 
 
-def _broker(counters: BrokerCounters) -> Iterator[Metric]:
-    for name, text, value in (
-        ("connections_opened", "Connections that said hello.", counters.connections),
-        ("events_published", "Events made durable.", counters.published),
-        ("events_delivered", "Deliveries sent.", counters.delivered),
-        (
-            "slow_consumers",
-            "Connections cut off because they did not read.",
-            counters.slow_consumers,
-        ),
-    ):
-        yield CounterMetricFamily(f"actorbus_{name}", text, value=value)
-    yield GaugeMetricFamily("actorbus_connections", "Open connections.", value=counters.connected)
-    refused = CounterMetricFamily("actorbus_refusals", "Error answers.", labels=["code"])
-    for code, number in counters.refused.items():
-        refused.add_metric([code], number)
-    yield refused
+def _broker(sample: Sample) -> Iterator[Metric]:
+    labels = sample.labels
+    up = GaugeMetricFamily("actorbus_up", "1 while the broker accepts work.", labels=labels)
+    connections = GaugeMetricFamily("actorbus_connections", "Open connections.", labels=labels)
+    counted = {
+        field: CounterMetricFamily(f"actorbus_{name}", text, labels=labels)
+        for field, (name, text) in BROKER_COUNTERS.items()
+    }
+    refused = CounterMetricFamily("actorbus_refusals", "Error answers.", labels=[*labels, "code"])
     restarts = CounterMetricFamily(
-        "actorbus_restarts", "Actors that failed and were restarted.", labels=["kind"]
+        "actorbus_restarts", "Actors that failed and were restarted.", labels=[*labels, "kind"]
     )
-    for kind, number in counters.restarts.items():
-        restarts.add_metric([kind], number)
-    yield restarts
+    for one in sample.components:
+        up.add_metric(one.labels, one.up)
+        connections.add_metric(one.labels, one.counters.connected)
+        for field, family in counted.items():
+            family.add_metric(one.labels, getattr(one.counters, field))
+        for code, number in one.counters.refused.items():
+            refused.add_metric([*one.labels, code], number)
+        for kind, number in one.counters.restarts.items():
+            restarts.add_metric([*one.labels, kind], number)
+    yield from (up, connections, *counted.values(), refused, restarts)
 
 
-def _topics(topics: list[TopicSample]) -> Iterator[Metric]:
+def _topics(sample: Sample) -> Iterator[Metric]:
+    labels = [*sample.labels, "topic"]
     published = CounterMetricFamily(
-        "actorbus_topic_published", "Events made durable, by topic.", labels=["topic"]
+        "actorbus_topic_published", "Events made durable, by topic.", labels=labels
     )
     waiting = GaugeMetricFamily(
-        "actorbus_topic_waiting_bytes", "Bytes that wait for the store.", labels=["topic"]
+        "actorbus_topic_waiting_bytes", "Bytes that wait for the store.", labels=labels
     )
-    for sample in topics:
-        published.add_metric([sample.topic], sample.published)
-        waiting.add_metric([sample.topic], sample.waiting)
+    for one in sample.components:
+        for topic in one.topics:
+            published.add_metric([*one.labels, topic.topic], topic.published)
+            waiting.add_metric([*one.labels, topic.topic], topic.waiting)
     yield published
     yield waiting
 
 
-def _groups(topics: list[TopicSample]) -> Iterator[Metric]:
-    labels = ["topic", "app_id"]
-    families: dict[str, Metric] = {
+def _groups(sample: Sample) -> Iterator[Metric]:
+    labels = [*sample.labels, "topic", "app_id"]
+    families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {
         name: CounterMetricFamily(f"actorbus_group_{name}", text, labels=labels)
         for name, text in GROUP_COUNTERS.items()
     }
@@ -155,10 +182,10 @@ def _groups(topics: list[TopicSample]) -> Iterator[Metric]:
         name: GaugeMetricFamily(f"actorbus_group_{name}", text, labels=labels)
         for name, text in GROUP_GAUGES.items()
     }
-    for sample in topics:
-        for group in sample.groups:
-            for counter, family in families.items():
-                value = getattr(group.counters, counter)
-                assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
-                family.add_metric([sample.topic, group.app_id], value)
+    for one in sample.components:
+        for topic in one.topics:
+            for group in topic.groups:
+                values = [*one.labels, topic.topic, group.app_id]
+                for counter, family in families.items():
+                    family.add_metric(values, getattr(group.counters, counter))
     yield from families.values()

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger("actorbus.transport")
 
 PATH: Final = "/v1"
-PATHS: Final = frozenset({PATH, "/healthz", "/metrics"})
+COMPONENTS: Final = f"{PATH}/components/"
+"""Behind it the name of a component, if several are served."""
 
 OPEN_SECONDS = 10.0
 """How long a client may take to say what it wants, and the answer to come."""
@@ -62,7 +63,10 @@ async def listen(broker: "Broker", host: str, port: int, origins: frozenset[str]
 
 async def _handle(broker: "Broker", connection: ServerConnection) -> None:
     assert isinstance(connection, CountedConnection)
-    await Session(connection, broker).run()
+    assert connection.request is not None
+    component = broker.component_at(_path(connection.request))
+    assert component is not None  # `_route` has seen to that
+    await Session(connection, broker, component).run()
 
 
 async def _answer(broker: "Broker", request: Request, origins: frozenset[str]) -> Response | None:
@@ -75,9 +79,9 @@ async def _answer(broker: "Broker", request: Request, origins: frozenset[str]) -
 
 
 async def _route(broker: "Broker", request: Request, origins: frozenset[str]) -> Response | None:
-    path = request.path.partition("?")[0]
-    if path not in PATHS:
-        return _respond(HTTPStatus.NOT_FOUND, f"nothing here; apps connect to {PATH}\n")
+    path = _path(request)
+    if path not in ("/healthz", "/metrics") and broker.component_at(path) is None:
+        return _respond(HTTPStatus.NOT_FOUND, _nothing_at(path))
     if request.method != "GET":
         return _not_allowed(request.method)
     if path == "/healthz":
@@ -88,6 +92,16 @@ async def _route(broker: "Broker", request: Request, origins: frozenset[str]) ->
     if foreign and "*" not in origins:
         return _respond(HTTPStatus.FORBIDDEN, "this origin is not allowed; see serve --origin\n")
     return None
+
+
+def _path(request: Request) -> str:
+    return request.path.partition("?")[0]
+
+
+def _nothing_at(path: str) -> str:
+    if path.startswith(COMPONENTS):
+        return f"no component of this name is served; the default is at {PATH}\n"
+    return f"nothing here; apps connect to {PATH}\n"
 
 
 def _select_subprotocol(

@@ -18,6 +18,7 @@ from actors.failures import error_frame
 from actors.instance import Closed, InstanceActor, Received, Refused, WireDrained
 from actors.runtime import Ref, actor_of, tell
 from transport.auth import bearer
+from transport.components import Component
 from transport.wire import CountedConnection, SocketWire
 
 if TYPE_CHECKING:
@@ -39,11 +40,14 @@ class Session:
     Args:
         socket: open, its subprotocol chosen.
         broker: the composition root.
+        component: that the client's path names.
     """
 
-    def __init__(self, socket: CountedConnection, broker: "Broker") -> None:
+    def __init__(self, socket: CountedConnection, broker: "Broker", component: Component) -> None:
         self._socket = socket
         self._broker = broker
+        self._component = component
+        self._supervisor = component.supervisor
         self._codec: Codec = CODECS.get(socket.subprotocol or "", JSON)
         self._ref: Ref | None = None
         self._patient = True
@@ -138,9 +142,10 @@ class Session:
             request = self._socket.request
             headers = [] if request is None else request.headers.get_all("Authorization")
             tokens.check(hello.token or bearer(headers), hello.app_id)
+        self._component.check_app(hello.app_id)
 
     def _refuse(self, ref: ClientRef, code: str, message: str) -> None:
-        self._broker.supervisor.counters.refuse(str(code))
+        self._supervisor.counters.refuse(str(code))
         self._wire.send((self._codec.encode(error_frame(ref, code, message)),))
 
     # --- frames -------------------------------------------------------------------------------
@@ -150,7 +155,7 @@ class Session:
             self._refuse(hello.ref, ErrorCode.SHUTTING_DOWN, STOPPING)
             await self._close(1001, STOPPING)
             return
-        ref = self._ref = self._broker.supervisor.connect(hello, self._wire)
+        ref = self._ref = self._supervisor.connect(hello, self._wire)
         self._wire.on_drained = partial(tell, ref, WireDrained())
         actor = actor_of(ref)
         assert isinstance(actor, InstanceActor)
@@ -182,7 +187,7 @@ class Session:
         Once that was in vain nothing is waited for until there is room again: the publishes are
         refused, and the acknowledgements behind them must not wait.
         """
-        budget, topics = actor.budget, self._broker.supervisor.topic_budget(topic)
+        budget, topics = actor.budget, self._supervisor.topic_budget(topic)
         self._told += size
         if self._told >= min(budget.limit - budget.held, topics.limit - topics.held):
             await asyncio.sleep(0)  # what the actor was told before must count
@@ -216,7 +221,7 @@ class Session:
                 await asyncio.sleep(0)
 
     def _slow(self) -> None:
-        self._broker.supervisor.counters.slow_consumers += 1
+        self._supervisor.counters.slow_consumers += 1
 
 
 class _WrongKind(Exception):  # noqa: N818 - never leaves this module
