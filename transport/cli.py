@@ -17,9 +17,13 @@ from actorbus.errors import ActorbusError
 from actorbus.version import VERSION
 from transport import logs
 from transport.broker import Broker, Config
+from transport.components import DEFAULT, ComponentConfig
 from transport.doorway import DoorOptions, Doorway, door_options
 
 log = structlog.get_logger("actorbus.broker")
+
+DEFAULT_STORE: Final = "sqlite:actorbus.db"
+"""Where events are kept unless someone says otherwise."""
 
 SWITCH_SECONDS: Final = 0.0005
 """How long the loop may keep the interpreter from the store's thread; Python's own 5 ms made one
@@ -58,14 +62,24 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8090,
     store: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar="ACTORBUS_STORE",
             metavar="URL",
+            show_default=DEFAULT_STORE,
             help="sqlite:PATH[?retain=7d], memory:, or "
             "amqp://USER:PASSWORD@HOST:PORT/VHOST[?interop=dapr] (amqps:// for TLS).",
         ),
-    ] = "sqlite:actorbus.db",
+    ] = None,
+    resources_path: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of Dapr's resource files: each pub/sub component is served at "
+            "/v1/components/NAME, the one named pubsub at /v1 too unless --store is given; "
+            "repeatable.",
+        ),
+    ] = None,
     tokens: Annotated[
         Path | None,
         typer.Option(
@@ -121,10 +135,12 @@ def serve(
     """Serve until SIGTERM or Ctrl-C, then stop in order."""
     logs.configure(log_level, log_format)
     _take_all_files()
+    components = _components(resources_path or [])
     config = Config(
         host=host,
         port=port,
-        store=store,
+        store=_store(store, components),
+        components=components,
         tokens=tokens,
         origins=tuple(origin or ()),
         specversion=specversion,
@@ -142,6 +158,29 @@ def serve(
     except ActorbusError as error:
         _fail(str(error), getattr(error, "exit_status", 1))
     sys.exit(status)
+
+
+def _components(folders: list[Path]) -> tuple[ComponentConfig, ...]:
+    """What Dapr's resource files define."""
+    if not folders:
+        return ()
+    try:
+        from transport.dapr.resources.load import load  # noqa: PLC0415 - an extra of its own
+    except ImportError as error:
+        _fail(f"--resources-path needs {error.name}: pip install 'actorbus[dapr]'", 1)
+    try:
+        resources = load(folders)
+    except ActorbusError as error:
+        _fail(str(error), getattr(error, "exit_status", 1))
+    resources.log_warnings()
+    return resources.components
+
+
+def _store(given: str | None, components: tuple[ComponentConfig, ...]) -> str | None:
+    """The URL of what `/v1` serves; None if a file defines that."""
+    if given is None and any(one.name == DEFAULT for one in components):
+        return None
+    return DEFAULT_STORE if given is None else given
 
 
 def _take_all_files() -> None:
@@ -169,7 +208,7 @@ async def _serve(config: Config, dapr: DoorOptions | None) -> int:
     try:
         if url is not None:
             await _tell(url, doorway)
-            log.info("listening", url=url, store=config.store.partition(":")[0], version=VERSION)
+            log.info("listening", url=url, stores=broker.stores(), version=VERSION)
             await broker.wait()
     finally:
         broker.stopping = True
