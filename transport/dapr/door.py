@@ -6,6 +6,8 @@ from actorbus.errors import ActorbusError
 from transport.dapr.buses import Buses
 from transport.dapr.callers import Callers
 from transport.dapr.config import DoorConfig
+from transport.dapr.grpc_api import GrpcApi
+from transport.dapr.grpc_server import GrpcServer
 from transport.dapr.http_api import HttpApi
 from transport.dapr.http_rest import Health
 from transport.dapr.http_server import HttpServer
@@ -35,6 +37,7 @@ class Door:
         self.metadata = Metadata(config)
         self._broker_health = health
         self._http: HttpServer | None = None
+        self._grpc: GrpcServer | None = None
 
     async def start(self) -> tuple[int | None, int | None]:
         """Connect, where it is known as whom, then listen; the ports of HTTP and of gRPC.
@@ -58,12 +61,17 @@ class Door:
             api = HttpApi(config, self.publisher, self.callers, self.metadata, self._health)
             self._http = HttpServer(api)
             http_port = await self._http.start(config.host, config.http_port)
-        return http_port, None
+        grpc_port = None
+        if config.grpc_port is not None:
+            calls = GrpcApi(self.publisher, self.callers, self.buses, self.metadata)
+            self._grpc = GrpcServer(calls)
+            grpc_port = await self._grpc.start(config.host, config.grpc_port)
+        return http_port, grpc_port
 
     async def stop(self) -> None:
         """Answer what was asked, take nothing new, then disconnect; bounded."""
-        if self._http is not None:
-            await self._http.stop()
+        servers = [server for server in (self._http, self._grpc) if server is not None]
+        await asyncio.gather(*(server.stop() for server in servers))
         await self.buses.stop()
 
     def _health(self) -> str | None:
