@@ -42,6 +42,7 @@ bench: install ## load test over real sockets; BENCH="--help" shows the options
 	$(BIN)/python -m bench $(BENCH)
 
 bench-peers: $(PEERS_STAMP) ## actorbus and its peers side by side; BENCH="--help" shows the options
+	bench/peers/install-servers.sh
 	$(PEERS_VENV)/bin/python -m bench.peers $(BENCH)
 
 $(PEERS_STAMP): setup.cfg pyproject.toml Makefile bench/peers/requirements.txt

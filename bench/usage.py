@@ -27,6 +27,15 @@ class Usage(msgspec.Struct, frozen=True):
     peak_bytes: int | None
 
 
+def together(one: Usage, other: Usage) -> Usage:
+    """What two processes have used; the peak is unknown, since theirs may be at other times."""
+    return Usage(
+        cpu_seconds=one.cpu_seconds + other.cpu_seconds,
+        rss_bytes=one.rss_bytes + other.rss_bytes,
+        peak_bytes=None,
+    )
+
+
 def of_process(pid: int) -> Usage:
     """Usage of a process of this machine.
 

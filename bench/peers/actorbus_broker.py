@@ -9,7 +9,9 @@ from bench.broker import serving
 from bench.options import TEMPORARY
 from bench.peers.house import House
 from bench.peers.peer import Address, Note, Peer, Running, Share
+from bench.peers.rabbitmq_server import rabbitmq
 from bench.publisher import Outlet, outlet_of
+from bench.usage import together
 
 STORES: Final = {"sqlite": TEMPORARY, "memory": "memory:"}
 
@@ -26,6 +28,8 @@ class Actorbus(Peer):
 
     async def serve(self, house: House) -> Running:
         """Start a broker on a fresh store; SQLite syncs every commit (`synchronous=FULL`)."""
+        if self._store == "rabbitmq":
+            return await _on_rabbitmq(house)
         broker = await house.enter(serving(None, STORES[self._store]))
         return Running({"ws": broker.url}, broker.usage)
 
@@ -56,6 +60,13 @@ class Actorbus(Peer):
             async for delivery in deliveries:
                 note(delivery.data)
                 await delivery.ack()
+
+
+async def _on_rabbitmq(house: House) -> Running:
+    """On the node that the other contestants use; its CPU counts, too."""
+    node = await rabbitmq(house)
+    broker = await house.enter(serving(None, node.amqp))
+    return Running({"ws": broker.url}, lambda: together(broker.usage(), node.usage()))
 
 
 def open_peer(variant: str) -> Peer:

@@ -11,7 +11,7 @@ from bench.peers.contestants import Contestant
 from bench.peers.house import house
 from bench.peers.measures import Measure
 from bench.peers.options import PeersOptions
-from bench.peers.peer import Peer, Running
+from bench.peers.peer import Peer, Running, told
 from bench.peers.results import Outcome
 from bench.peers.run import Run
 from bench.progress import Display
@@ -62,7 +62,8 @@ async def _run(
 ) -> Outcome:
     run = Run(ready.contestant, ready.peer, ready.server, measure, options.duration)
     try:
-        sample, error = await run.run(display), None
+        with told():
+            sample, error = await run.run(display), None
     except (BenchError, ActorbusError, OSError) as failure:
         sample, error = None, str(failure)
     return Outcome(

@@ -1,11 +1,13 @@
 """What every contestant does: serve, take one publisher, take a subscriber a group."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 
 import msgspec
 
+from actorbus import ActorbusError
+from bench.options import BenchError
 from bench.peers.house import House
 from bench.publisher import Outlet
 from bench.usage import Usage
@@ -15,6 +17,21 @@ Address = dict[str, str]
 
 Note = Callable[[bytes], None]
 """Takes the data of a delivery when it arrives, before it is acknowledged."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what a client library raises into one line for the bench.
+
+    Raises:
+        BenchError: the library raised something.
+    """
+    try:
+        yield
+    except (ActorbusError, BenchError, OSError):
+        raise
+    except Exception as error:
+        raise BenchError(f"{type(error).__name__}: {error}") from error
 
 
 class Running(msgspec.Struct, frozen=True):

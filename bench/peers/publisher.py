@@ -3,14 +3,16 @@
 from bench.app import Bench, main
 from bench.messages import PeerPublisherTask
 from bench.peers.contestants import CONTESTANTS
+from bench.peers.peer import told
 from bench.publisher import publish_for
 
 
 async def work(task: PeerPublisherTask, bench: Bench) -> None:
     """Connect, wait for the start, publish, tell the result."""
     peer = CONTESTANTS[task.contestant].open()
-    async with peer.publisher(task.address, task.topic, task.window) as outlet:
-        await publish_for(bench, task, outlet)
+    with told():
+        async with peer.publisher(task.address, task.topic, task.window) as outlet:
+            await publish_for(bench, task, outlet)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ def print_all(
     console = result_console()
     console.print(in_short(environment), style="dim")
     for measure in options.measures:
-        console.print(_measure_table(measure, options, outcomes))
+        if any(each.takes_part(measure) for each in options.contestants):
+            console.print(_measure_table(measure, options, outcomes))
     console.print(_targets_table(reached(outcomes)))
     _print_faults(console, outcomes)
 

@@ -4,7 +4,7 @@ from bench.app import Bench, main
 from bench.arrivals import Arrivals, take_for
 from bench.messages import PeerSubscriberTask, Ready
 from bench.peers.contestants import CONTESTANTS
-from bench.peers.peer import Share
+from bench.peers.peer import Share, told
 
 
 async def work(task: PeerSubscriberTask, bench: Bench) -> None:
@@ -15,7 +15,8 @@ async def work(task: PeerSubscriberTask, bench: Bench) -> None:
     )
     peer = CONTESTANTS[task.contestant].open()
     taking = peer.take(share, arrivals.note, lambda: bench.tell(Ready()))
-    await take_for(bench, arrivals, taking)
+    with told():
+        await take_for(bench, arrivals, taking)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,7 @@ TARGETS: Final = (
     _more("SQLite / relay at 50 a frame", _rate("sqlite"), _rate("relay-50"), 0.30, 0.50),
     _more("SQLite / NATS", _rate("sqlite"), _rate("nats"), 3, 6),
     _more("SQLite / NATS, sync always", _rate("sqlite"), _rate("nats-always"), 10, 20),
+    _more("RabbitMQ / aio-pika by hand", _rate("rabbitmq"), _rate("aio-pika"), 8, 15),
     _more(
         "1 in flight: SQLite / NATS, sync always",
         _rate("sqlite", "throughput-1"),
@@ -125,6 +126,13 @@ TARGETS: Final = (
         _latency("nats-always", "p99"),
         1.3,
         1.0,
+    ),
+    _less(
+        "p50 at 1,000/s: RabbitMQ / aio-pika by hand",
+        _latency("rabbitmq", "p50"),
+        _latency("aio-pika", "p50"),
+        1.6,
+        1.25,
     ),
     _more("SQLite, 16 groups / 1 group", _rate("sqlite", "groups-16"), _rate("sqlite"), 2, 4),
     _more(
