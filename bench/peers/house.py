@@ -101,7 +101,10 @@ class House:
                     start_new_session=True,  # Ctrl-C reaches the bench alone, which then ends it
                 )
         except FileNotFoundError:
-            raise BenchError(f"{name}: {command[0]} is missing; run `make bench-peers`") from None
+            raise BenchError(
+                f"{name}: {command[0]} is missing; run `make bench-peers`, which installs it"
+                " where it may, or leave out what needs it (--only)"
+            ) from None
         server = Server(name, process, log)
         self._stack.push_async_callback(server.stop)
         return server

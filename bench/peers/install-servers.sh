@@ -14,5 +14,4 @@ if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
     RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing && exit 0
 fi
 echo "missing:$missing; install with: apt-get install$missing" >&2
-echo "or name the contestants that need none: make bench-peers BENCH='--only relay,relay-50,nats,nats-always,sqlite,memory'" >&2
-exit 1
+echo "or leave out what needs them: make bench-peers BENCH='--only relay,relay-50,nats,nats-always,sqlite,memory'" >&2

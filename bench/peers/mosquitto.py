@@ -32,10 +32,10 @@ user root
 log_type error
 """
 """`websockets_headers_size`, here the largest, is the buffer for all input: with the default of
-4 KiB, what an event of that size leaves in it waits for 100 ms. Queues have no limit, since Mosquitto
-would drop what a slow subscriber has not taken. `user` counts only when it is started as root: it
-would change to a user that owns no directory here. The plain listener stays unused: Mosquitto 2.0.11
-does not start with listeners for WebSocket alone."""
+4 KiB, what an event of that size leaves in it waits for 100 ms. Queues have no limit: Mosquitto
+would drop what a slow subscriber has not taken. `user` counts only when it is started as root,
+since the user that it would change to owns no directory here. The plain listener stays unused:
+Mosquitto 2.0.11 does not start with listeners for WebSocket alone."""
 
 ANSWER_SECONDS: Final = 10.0
 
