@@ -150,20 +150,34 @@ async def handle(delivery: Delivery, handler: Handler) -> None:
     """
     try:
         await _call(handler, delivery)
-    except (asyncio.CancelledError, NoHandlerError):
+    except NoHandlerError:
         await delivery.retry(delay=0)
         raise
-    except Exception:  # noqa: BLE001 - logged, but not by structlog's own tracebacks, which may
-        log.error(  # noqa: TRY400 - show local variables, so payloads
-            "handler_failed",
-            topic=delivery.topic,
-            event_id=delivery.event.get("id"),
-            attempt=delivery.attempt,
-            exception=traceback.format_exc().rstrip(),
-        )
-        await delivery.retry()
+    except asyncio.CancelledError as error:
+        if _cut_off():
+            await delivery.retry(delay=0)
+            raise
+        await _failed(delivery, error)  # of something that it waited for, not its own
+    except Exception as error:  # noqa: BLE001 - it is logged
+        await _failed(delivery, error)
     else:
         await delivery.ack()
+
+
+def _cut_off() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+async def _failed(delivery: Delivery, error: BaseException) -> None:
+    log.error(  # without `exc_info`: structlog's tracebacks may show local variables, so payloads
+        "handler_failed",
+        topic=delivery.topic,
+        event_id=delivery.event.get("id"),
+        attempt=delivery.attempt,
+        exception="".join(traceback.format_exception(error)).rstrip(),
+    )
+    await delivery.retry()
 
 
 async def _call(handler: Handler, delivery: Delivery) -> None:

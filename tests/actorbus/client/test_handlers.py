@@ -33,6 +33,31 @@ def test_a_handler_that_returns_acknowledges_and_one_that_fails_sends_back() -> 
     run(test())
 
 
+@pytest.mark.parametrize(
+    "error", [asyncio.CancelledError(), TimeoutError(), ExceptionGroup("all", [ValueError()])]
+)
+def test_a_handler_goes_on_after_an_error_of_any_kind(error: BaseException) -> None:
+    async def test() -> None:
+        async with FakeBroker() as broker, connected(broker) as (bus, peer):
+
+            @bus.on("t")
+            async def handler(delivery: Delivery) -> None:
+                if delivery.data == "bad":
+                    raise error
+
+            await peer.subscribed()
+            with structlog.testing.capture_logs() as logs:
+                ids = await peer.deliver("t", "bad", "good")
+                frames = [await peer.expect("ack") for _ in range(2)]
+            assert frames == [
+                {"type": "ack", "ids": [ids[1]]},
+                {"type": "ack", "ids": [ids[0]], "status": "RETRY"},
+            ]
+            assert [log["event"] for log in logs] == ["handler_failed"]
+
+    run(test())
+
+
 def test_what_a_handler_settles_itself_stays_as_it_is() -> None:
     async def test() -> None:
         async with FakeBroker() as broker, connected(broker) as (bus, peer):
