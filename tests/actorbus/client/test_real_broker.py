@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from actorbus import Bus, Delivery, GroupStatus, connect
+from actorbus.client.subscribe_options import Options
 from actorbus.testing import TestBroker
 
 SECONDS = 30.0
@@ -86,6 +87,27 @@ def test_leaving_costs_what_waits_one_attempt(url: str, count: int) -> None:
                 assert {d.data for d in again} == set(range(1, count + 1))
                 for delivery in again:
                     await delivery.ack()
+
+    run(test())
+
+
+def test_leaving_gives_up_what_waits_on_its_last_attempt(url: str) -> None:
+    options: Options = {"max_attempts": 1, "dead_letter_topic": "last/dead"}
+
+    async def test() -> None:
+        async with (
+            connect(url, app_id="app") as bus,
+            bus.subscribe("last", **options) as deliveries,
+        ):
+            await bus.publish_many("last", range(10))
+            (first,) = await take(deliveries, 1)
+            await first.ack()
+        async with connect(url, app_id="app") as bus, bus.subscribe("last/dead") as deliveries:
+            dead = await take(deliveries, 9)
+            assert {d.data for d in dead} == set(range(1, 10))
+            assert {d.event["deadletterreason"] for d in dead} == {"max_attempts"}
+            for delivery in dead:
+                await delivery.ack()
 
     run(test())
 
