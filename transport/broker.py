@@ -126,6 +126,15 @@ class Broker:
                 return reason if alone else f"component {component.name or PATH}: {reason}"
         return None
 
+    def urls(self, url: str) -> dict[str, str]:
+        """Where every component that has a name is served; `url` is where `/v1` is."""
+        base = url.removesuffix(PATH)
+        return {
+            name: url if one is self.default else f"{base}{COMPONENTS}{name}"
+            for name, one in self.components.items()
+            if name
+        }
+
     def stores(self) -> dict[str, str]:
         """The scheme of every component's store, by path."""
         return {

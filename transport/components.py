@@ -57,6 +57,7 @@ class Component:
     ) -> None:
         self._config = config
         self.name = config.name
+        self.scopes = config.scopes
         self.scheme = config.store.partition(":")[0]
         with self._placed():
             self.store = open_store(config.store)
@@ -92,8 +93,7 @@ class Component:
         Raises:
             RefusedError: `forbidden`.
         """
-        scopes = self._config.scopes
-        if scopes and app_id not in scopes:
+        if self.scopes and app_id not in self.scopes:
             raise RefusedError(
                 ErrorCode.FORBIDDEN, f"component {self.name} is not for app ID {app_id}"
             )

@@ -13,7 +13,7 @@ import structlog
 from actorbus.errors import ActorbusError
 from actorbus.names import check_app_id
 from transport.broker import Broker
-from transport.dapr.config import COMPONENT, DoorConfig
+from transport.dapr.config import DoorConfig
 
 if TYPE_CHECKING:
     from transport.dapr.door import Door
@@ -104,7 +104,8 @@ class Doorway:
         """
         options, broker = self._options, self._broker
         config = DoorConfig(
-            components={COMPONENT: loopback(url)},
+            components=broker.urls(loopback(url)),
+            scopes={name: one.scopes for name, one in broker.components.items() if one.scopes},
             host=broker.config.host,
             http_port=options.http_port,
             grpc_port=options.grpc_port,

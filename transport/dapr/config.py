@@ -1,14 +1,11 @@
 """What a door is told: where it listens, which brokers are behind it, and for whom it speaks."""
 
 from collections.abc import Mapping
-from typing import Final
 
 import msgspec
 
 from transport.auth import Tokens
-
-COMPONENT: Final = "pubsub"
-"""The component's name unless resource files name others: what Dapr's own samples use."""
+from transport.components import DEFAULT
 
 
 class DoorConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,11 +18,13 @@ class DoorConfig(msgspec.Struct, frozen=True, kw_only=True):
         app_id: whose calls these are, where `tokens` do not say it.
         specversion: of the events that the door wraps.
         components: name of a Dapr pub/sub component → URL of its broker.
+        scopes: component → the app IDs that it is for; one that is not named is for all.
         tokens: with them each call shows one, which names its app ID.
         broker_token: what the door's own connections show to the broker.
     """
 
     components: Mapping[str, str]
+    scopes: Mapping[str, frozenset[str]] = {}
     host: str = "127.0.0.1"
     http_port: int | None = None
     grpc_port: int | None = None
@@ -37,8 +36,13 @@ class DoorConfig(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"<DoorConfig of {self.app_id or 'tokens'} on {self.host}>"
 
+    def serves(self, component: str, app_id: str) -> bool:
+        """Whether an app has this component; to the others it does not exist, as in Dapr."""
+        scope = self.scopes.get(component)
+        return component in self.components and (not scope or app_id in scope)
+
     def default_component(self) -> str | None:
         """The component of a call that names none, as Dapr before 0.10; None if it is open."""
-        if COMPONENT in self.components:
-            return COMPONENT
+        if DEFAULT in self.components:
+            return DEFAULT
         return next(iter(self.components)) if len(self.components) == 1 else None

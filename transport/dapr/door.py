@@ -55,7 +55,8 @@ class Door:
         config = self.config
         if config.app_id is not None and config.tokens is None:
             app_id = config.app_id
-            await asyncio.gather(*(self.buses.get(name, app_id) for name in config.components))
+            names = [name for name in config.components if config.serves(name, app_id)]
+            await asyncio.gather(*(self.buses.get(name, app_id) for name in names))
         http_port = None
         if config.http_port is not None:
             api = HttpApi(config, self.publisher, self.callers, self.metadata, self._health)

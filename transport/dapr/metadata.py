@@ -45,8 +45,13 @@ class Metadata:
 
     def __init__(self, config: DoorConfig) -> None:
         self.components = tuple(config.components)
+        self._config = config
         self._extended: dict[str, dict[str, str]] = {}
         self._subscriptions: dict[str, list[Subscribed]] = {}
+
+    def components_of(self, app_id: str) -> list[str]:
+        """The components that an app has."""
+        return [name for name in self.components if self._config.serves(name, app_id)]
 
     def subscribe(self, app_id: str, subscribed: Subscribed) -> None:
         """Show a subscription, as often as it is given."""
@@ -91,7 +96,7 @@ class Metadata:
             "enabledFeatures": [],
             "components": [
                 {"name": name, "type": TYPE, "version": "v1", "capabilities": CAPABILITIES}
-                for name in self.components
+                for name in self.components_of(app_id)
             ],
             "extended": self.extended(app_id),
             "subscriptions": [_shown(one) for one in self.subscriptions(app_id)],

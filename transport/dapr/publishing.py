@@ -54,6 +54,7 @@ class Publisher:
 
     def __init__(self, buses: Buses, config: DoorConfig) -> None:
         self._buses = buses
+        self._config = config
         self._components = config.components
         self._specversion = config.specversion
 
@@ -73,13 +74,18 @@ class Publisher:
             raise errors.not_found(component)
         raise errors.topic_empty(component)
 
+    def _check(self, component: str, topic: str, app_id: str) -> None:
+        self.check(component, topic)
+        if not self._config.serves(component, app_id):
+            raise errors.not_found(component)
+
     async def publish(self, request: Publish) -> None:
         """Publish one event; returns once it is durable.
 
         Raises:
             DaprError: whatever goes wrong.
         """
-        self.check(request.component, request.topic)
+        self._check(request.component, request.topic, request.app_id)
         envelope = wrap(request, self._specversion)
         key = request.component, request.app_id
         try:
@@ -102,7 +108,7 @@ class Publisher:
         Raises:
             DaprError: the request as a whole is wrong, and nothing of it is published.
         """
-        self.check(component, topic)
+        self._check(component, topic, app_id)
         _check_ids(component, topic, entries)
         requests = [
             Publish(

@@ -1,0 +1,91 @@
+"""Several components behind one door, and whom they are for."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from actors.access import Access, Policy
+from tests.transport.http import Answer, raw
+from transport.broker import Broker, Config
+from transport.components import ComponentConfig
+from transport.doorway import DoorOptions, Doorway
+
+Ask = Callable[[str, str], Awaitable[Answer]]
+
+LIMITED = ComponentConfig(
+    name="limited",
+    store="memory:",
+    policy=Policy(access=Access(publishing={"shop": frozenset({"orders"})})),
+)
+MINE = ComponentConfig(name="mine", store="memory:", scopes=frozenset({"shop"}))
+OTHERS = ComponentConfig(name="others", store="memory:", scopes=frozenset({"audit"}))
+
+
+def with_door(script: Callable[[Ask], Awaitable[None]], **config: object) -> None:
+    """Run a script against a door for app `shop`, in front of a broker of its own."""
+    settings = {"port": 0, "store": "memory:", "components": (LIMITED, MINE, OTHERS), **config}
+
+    async def run() -> None:
+        broker = Broker(Config(**settings))  # type: ignore[arg-type]  # its fields
+        doorway = Doorway(DoorOptions(0, None, "shop"), broker)
+        try:
+            (line,) = await doorway.open(await broker.start())
+            url = f"ws://{line.rpartition(' ')[2]}/"
+
+            async def ask(method: str, path: str) -> Answer:
+                head = f"{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n"
+                got = await raw(url, f"{head}Connection: close\r\n\r\n1".encode())
+                first, _, body = got.decode().partition("\r\n\r\n")
+                return Answer(int(first.split()[1]), {}, body)
+
+            await script(ask)
+        finally:
+            await doorway.close()
+            await broker.stop()
+
+    asyncio.run(run())
+
+
+def code(answer: Answer) -> tuple[int, str]:
+    return answer.status, msgspec.json.decode(answer.body)["errorCode"]
+
+
+def test_every_component_is_published_to_by_its_name() -> None:
+    async def script(ask: Ask) -> None:
+        for component in ("pubsub", "limited", "mine"):
+            assert (await ask("POST", f"/v1.0/publish/{component}/orders")).status == 204
+
+    with_door(script)
+
+
+def test_scopes_forbid_with_daprs_words() -> None:
+    async def script(ask: Ask) -> None:
+        answer = await ask("POST", "/v1.0/publish/limited/payments")
+        assert code(answer) == (403, "ERR_PUBSUB_FORBIDDEN")
+        message = msgspec.json.decode(answer.body)["message"]
+        assert message == "topic payments is not allowed for app id shop"
+
+    with_door(script)
+
+
+def test_a_component_for_others_does_not_exist_for_an_app() -> None:
+    async def script(ask: Ask) -> None:
+        answer = await ask("POST", "/v1.0/publish/others/orders")
+        assert code(answer) == (404, "ERR_PUBSUB_NOT_FOUND")
+        metadata = msgspec.json.decode((await ask("GET", "/v1.0/metadata")).body)
+        names = [component["name"] for component in metadata["components"]]
+        assert names == ["pubsub", "limited", "mine"]
+
+    with_door(script)
+
+
+def test_what_a_file_names_pubsub_is_what_dapr_apps_call_so() -> None:
+    scoped = msgspec.structs.replace(LIMITED, name="pubsub")
+
+    async def script(ask: Ask) -> None:
+        assert (await ask("POST", "/v1.0/publish/pubsub/orders")).status == 204
+        assert (await ask("POST", "/v1.0/publish/pubsub/payments")).status == 403
+
+    with_door(script, components=(scoped,))
+    with_door(script, components=(scoped,), store=None)
