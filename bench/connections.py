@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Final
 
-from bench.broker import Broker
+from bench.broker import Broker, serving
 from bench.messages import IdleTask
 from bench.options import ConnectionsOptions
 from bench.processes import running
@@ -19,12 +19,17 @@ SETTLE_SECONDS: Final = 0.5
 """Between the last connection and the measuring: the broker has answered all of them by then."""
 
 
-async def run_round(options: ConnectionsOptions, broker: Broker, display: Display) -> Idle:
+async def run_round(options: ConnectionsOptions, display: Display) -> Idle:
     """Run it on a broker that has no other connections.
 
     Raises:
-        BenchError: they could not be opened.
+        BenchError: they could not be opened, or the broker does not start.
     """
+    async with serving(options.url, options.store) as broker:
+        return await _run(options, broker, display)
+
+
+async def _run(options: ConnectionsOptions, broker: Broker, display: Display) -> Idle:
     display.phase(f"opening {options.count} connections")
     before = await asyncio.to_thread(broker.usage)
     task = IdleTask(

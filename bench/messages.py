@@ -86,7 +86,18 @@ class IdleTask(msgspec.Struct, frozen=True, kw_only=True):
     connections: int
 
 
-Task = PublisherTask | SubscriberTask | PeerPublisherTask | PeerSubscriberTask | IdleTask
+class TopicsTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Subscribe to so many topics, which stay empty, on one connection."""
+
+    url: str
+    app_id: str
+    encoding: Encoding
+    topics: int
+
+
+Task = (
+    PublisherTask | SubscriberTask | PeerPublisherTask | PeerSubscriberTask | IdleTask | TopicsTask
+)
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):

@@ -85,7 +85,47 @@ class ConnectionsOptions(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
 
 
-def parse(arguments: Sequence[str]) -> LoadOptions | ConnectionsOptions:
+class TopicsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """A test of many topics.
+
+    Attributes:
+        count: topics with a group each.
+        duration: seconds of each of the two load tests on one topic.
+        url, store, encoding, rounds, out, name: as in `LoadOptions`.
+    """
+
+    count: int = 10_000
+    duration: float = 5.0
+    url: str | None = None
+    store: str = TEMPORARY
+    encoding: Encoding = "msgpack"
+    rounds: int = 1
+    out: Path = OUT
+    name: str | None = None
+
+
+class BacklogOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """A test of a backlog.
+
+    Attributes:
+        events: that nobody reads until all are published.
+        duration: seconds of the load test whose rate is the normal one.
+        store: as in `LoadOptions`, of a kind that outlasts the broker.
+        rounds, out, name: as in `LoadOptions`.
+    """
+
+    events: int = 1_000_000
+    duration: float = 5.0
+    store: str = TEMPORARY
+    rounds: int = 1
+    out: Path = OUT
+    name: str | None = None
+
+
+GrowthOptions = ConnectionsOptions | TopicsOptions | BacklogOptions
+
+
+def parse(arguments: Sequence[str]) -> LoadOptions | GrowthOptions:
     """Options from the command line; without a subcommand it is a load test.
 
     Raises:
@@ -95,6 +135,10 @@ def parse(arguments: Sequence[str]) -> LoadOptions | ConnectionsOptions:
     kind, *rest = arguments or ["load"]
     if kind == "connections":
         return _connections(rest)
+    if kind == "topics":
+        return _topics(rest)
+    if kind == "backlog":
+        return _backlog(rest)
     return _load(rest if kind == "load" else arguments)
 
 
@@ -102,7 +146,7 @@ def _load(arguments: Sequence[str]) -> LoadOptions:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Load test: publishers and subscribers as processes over real sockets. "
-        "`python -m bench connections` measures idle connections.",
+        "`python -m bench connections`, `topics` and `backlog` measure how cost grows.",
     )
     add = parser.add_argument
     add("--publishers", type=whole, default=1, metavar="N", help="publisher processes")
@@ -137,11 +181,43 @@ def _connections(arguments: Sequence[str]) -> ConnectionsOptions:
     return msgspec.convert(_given(parser, arguments), ConnectionsOptions)
 
 
+def _topics(arguments: Sequence[str]) -> TopicsOptions:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench topics", description="Memory and speed of a broker with many topics."
+    )
+    add = parser.add_argument
+    add("--count", type=whole, default=10_000, metavar="N", help="topics with a group each")
+    add("--duration", type=seconds, default=5.0, metavar="S", help="of each load test")
+    _add_common(parser)
+    return msgspec.convert(_given(parser, arguments), TopicsOptions)
+
+
+def _backlog(arguments: Sequence[str]) -> BacklogOptions:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench backlog",
+        description="Memory, start and speed of a broker with many undelivered events.",
+    )
+    add = parser.add_argument
+    add("--events", type=whole, default=1_000_000, metavar="N", help="of the backlog")
+    add("--duration", type=seconds, default=5.0, metavar="S", help="of the normal load test")
+    add("--store", default=TEMPORARY, metavar="URL", help="sqlite (temporary), amqp://…")
+    _add_result(parser)
+    options = msgspec.convert(_given(parser, arguments), BacklogOptions)
+    if options.store.startswith("memory:"):
+        raise BenchError("--store memory: keeps no backlog over a restart; use sqlite or amqp")
+    return options
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--url", metavar="URL", help="a running broker, instead of one of its own")
     add("--store", default=TEMPORARY, metavar="URL", help="sqlite (temporary), memory:, amqp://…")
     add("--encoding", choices=["msgpack", "json"], default="msgpack", help="of the frames")
+    _add_result(parser)
+
+
+def _add_result(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--rounds", type=whole, default=1, metavar="N", help="repeat; the median is reported")
     add("--out", type=Path, default=OUT, metavar="DIR", help="for JSON and plot (bench/out)")
     add("--name", metavar="NAME", help="of the result's files")

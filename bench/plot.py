@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.results import Idle, Trace
+from bench.results import GROWTH_TARGETS, Growth, Idle, Trace
 
 mpl.use("Agg")  # a file, no window
 
@@ -37,6 +37,20 @@ def plot_idle(path: Path, rounds: Sequence[Idle]) -> None:
     axes.bar(names, [each.kib_each for each in rounds])
     axes.set_ylabel("KiB of broker memory each")
     axes.set_title(f"{rounds[0].connections:,} idle connections", fontsize=10)
+    figure.savefig(path, dpi=110)
+
+
+def plot_growth(path: Path, kind: str, rounds: Sequence[Growth]) -> None:
+    """Write the plot of many topics, or of a backlog: a panel for each number with a target."""
+    numbers = GROWTH_TARGETS[kind]
+    figure = Figure(figsize=(3.2 * len(numbers), 3.5), layout="constrained")
+    names = [f"{number}" for number in range(1, len(rounds) + 1)]
+    for axes, (number, target) in zip(
+        figure.subplots(1, len(numbers)), numbers.items(), strict=True
+    ):
+        axes.bar(names, [getattr(each, number) for each in rounds])
+        axes.set_title(f"{number}, {target}", fontsize=10)
+        axes.set_xlabel("round")
     figure.savefig(path, dpi=110)
 
 

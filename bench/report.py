@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.environment import in_short
-from bench.options import ConnectionsOptions, LoadOptions
-from bench.results import Idle, Round, medians
+from bench.options import GrowthOptions, LoadOptions
+from bench.results import GROWTH_TARGETS, Growth, Idle, Round, medians
 
 WIDTH = 120
 """Of tables that go to a file or a pipe."""
@@ -41,6 +41,18 @@ def print_idle(rounds: Sequence[Idle], environment: dict[str, Any]) -> None:
             f"{each['idle_cpu_percent']:.2f}",
         )
     table.title = f"{rounds[0].connections:,} idle connections"
+    console.print(table)
+
+
+def print_growth(kind: str, rounds: Sequence[Growth], environment: dict[str, Any]) -> None:
+    """Print the numbers of many topics, or of a backlog."""
+    console = result_console()
+    console.print(in_short(environment), style="dim")
+    named = list(_named(rounds))
+    table = table_of(kind, "target", *(name for name, _ in named))
+    for number in named[0][1]:
+        target = GROWTH_TARGETS[kind].get(number, "")
+        table.add_row(number, target, *(f"{each[number]:,.10g}" for _, each in named))
     console.print(table)
 
 
@@ -116,13 +128,13 @@ def store_name(store: str) -> str:
 
 def save(
     path: Path,
-    options: LoadOptions | ConnectionsOptions,
-    rounds: list[Round] | list[Idle],
+    options: LoadOptions | GrowthOptions,
+    rounds: list[Round] | list[Idle] | list[Growth],
     environment: dict[str, Any],
 ) -> None:
     """Write the JSON file."""
     result = {
-        "kind": "load" if isinstance(options, LoadOptions) else "connections",
+        "kind": kind_of(options),
         "environment": environment,
         "options": _public(options),
         "median": medians(rounds),
@@ -131,16 +143,24 @@ def save(
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
 
 
-def _public(options: LoadOptions | ConnectionsOptions) -> dict[str, Any]:
+def kind_of(options: LoadOptions | GrowthOptions) -> str:
+    """What is measured, by its name on the command line."""
+    return type(options).__name__.removesuffix("Options").lower()
+
+
+def _public(options: LoadOptions | GrowthOptions) -> dict[str, Any]:
     kept = msgspec.structs.asdict(options)
     for own in ("out", "name"):
         del kept[own]
-    kept["store"] = None if options.url else store_name(options.store)
-    kept["url"] = "a running broker" if options.url else None
+    url = kept.get("url")
+    kept["store"] = None if url else store_name(options.store)
+    kept["url"] = "a running broker" if url else None
     return kept
 
 
-def _named(rounds: Sequence[Round] | Sequence[Idle]) -> Iterable[tuple[str, dict[str, Any]]]:
+def _named(
+    rounds: Sequence[Round] | Sequence[Idle] | Sequence[Growth],
+) -> Iterable[tuple[str, dict[str, Any]]]:
     for number, each in enumerate(rounds, 1):
         yield f"{number}", msgspec.to_builtins(each)
     if len(rounds) > 1:

@@ -91,6 +91,64 @@ class Idle(msgspec.Struct, frozen=True, kw_only=True):
     idle_cpu_percent: float
 
 
+class Topics(msgspec.Struct, frozen=True, kw_only=True):
+    """One round with many topics, each with one group.
+
+    Attributes:
+        kib_each: the broker's memory for each topic with its group.
+        alone_per_second: deliveries of a topic before there are others.
+        among_per_second: the same with all others.
+        among_to_alone: the second by the first.
+    """
+
+    topics: int
+    kib_each: float
+    alone_per_second: float
+    among_per_second: float
+    among_to_alone: float
+
+
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """One round with a backlog.
+
+    Attributes:
+        events: of the backlog.
+        filling_mib: by how much the broker's memory grew at most while it was published.
+        start_seconds: from a broker's start on it until it accepts connections.
+        draining_mib: by how much that broker's memory grew at most while it was drained.
+        normal_per_second: deliveries while a publisher and a subscriber work side by side.
+        drained_per_second: deliveries of the backlog, nobody publishing.
+        drained_to_normal: the second by the first.
+        lost, duplicates: of the backlog.
+    """
+
+    events: int
+    filling_mib: float
+    start_seconds: float
+    draining_mib: float
+    normal_per_second: float
+    drained_per_second: float
+    drained_to_normal: float
+    lost: int
+    duplicates: int
+
+
+GROWTH_TARGETS: Final = {
+    "topics": {"kib_each": "≤ 12", "among_to_alone": "≥ 0.9"},
+    "backlog": {
+        "filling_mib": "≤ 100",
+        "draining_mib": "≤ 100",
+        "start_seconds": "≤ 3",
+        "drained_to_normal": "≥ 0.8",
+        "lost": "0",
+        "duplicates": "0",
+    },
+}
+"""What the numbers of 10,000 topics and of 1,000,000 events are to be."""
+
+Growth = Topics | Backlog
+
+
 def latency_ms(latencies: Histogram) -> dict[str, float]:
     """The kept percentiles, in milliseconds; {} if nothing was measured."""
     values = latencies.percentiles(PERCENTILES)
@@ -100,7 +158,7 @@ def latency_ms(latencies: Histogram) -> dict[str, float]:
     }
 
 
-def medians(rounds: Sequence[Round] | Sequence[Idle]) -> dict[str, Any]:
+def medians(rounds: Sequence[Round] | Sequence[Idle] | Sequence[Growth]) -> dict[str, Any]:
     """The median of each number over the rounds, also of those within `latency_ms`."""
     return _medians([msgspec.to_builtins(each) for each in rounds])
 

@@ -113,6 +113,9 @@ CONTESTANTS: Final = {
             module="mosquitto",
             variant="qos1",
             keeps="in memory; a snapshot every 30 min",
+            only=frozenset(
+                {"throughput-500", "throughput-1", "latency-1000", "groups-4", "groups-16"}
+            ),
         ),
         Contestant(
             name="redis",

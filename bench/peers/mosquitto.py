@@ -21,7 +21,6 @@ CONFIG: Final = """
 listener {plain_port} 127.0.0.1
 listener {port} 127.0.0.1
 protocol websockets
-websockets_headers_size 65535
 allow_anonymous true
 persistence true
 persistence_location {directory}/
@@ -31,8 +30,7 @@ set_tcp_nodelay true
 user root
 log_type error
 """
-"""`websockets_headers_size`, here the largest, is the buffer for all input: with the default of
-4 KiB, what an event of that size leaves in it waits for 100 ms. Queues have no limit: Mosquitto
+"""Queues have no limit: Mosquitto
 would drop what a slow subscriber has not taken. `user` counts only when it is started as root,
 since the user that it would change to owns no directory here. The plain listener stays unused:
 Mosquitto 2.0.11 does not start with listeners for WebSocket alone."""

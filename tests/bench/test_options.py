@@ -1,6 +1,13 @@
 import pytest
 
-from bench.options import BenchError, ConnectionsOptions, LoadOptions, parse
+from bench.options import (
+    BacklogOptions,
+    BenchError,
+    ConnectionsOptions,
+    LoadOptions,
+    TopicsOptions,
+    parse,
+)
 
 
 def load(*arguments: str) -> LoadOptions:
@@ -19,6 +26,19 @@ def test_load_may_be_named() -> None:
 
 def test_connections_is_a_subcommand() -> None:
     assert parse(["connections", "--count", "7"]) == ConnectionsOptions(count=7)
+
+
+def test_topics_is_a_subcommand() -> None:
+    assert parse(["topics", "--count", "7"]) == TopicsOptions(count=7)
+
+
+def test_backlog_is_a_subcommand() -> None:
+    assert parse(["backlog", "--events", "7"]) == BacklogOptions(events=7)
+
+
+def test_a_backlog_in_memory_is_refused() -> None:
+    with pytest.raises(BenchError, match="keeps no backlog over a restart"):
+        parse(["backlog", "--store", "memory:"])
 
 
 def test_a_run_by_number_of_events_measures_from_the_first() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from bench.options import LoadOptions
 from bench.plot import rates
 from bench.report import save, store_name, title
-from bench.results import Idle
+from bench.results import GROWTH_TARGETS, Backlog, Idle, Topics
 
 ROUND = Idle(
     connections=1,
@@ -36,6 +36,17 @@ def test_a_result_names_the_address_of_no_running_broker(tmp_path: Path) -> None
     options = LoadOptions(url="ws://broker.internal:8090/v1")
 
     assert saved(tmp_path, options)["options"]["url"] == "a running broker"
+
+
+def test_targets_of_growth_name_numbers_that_are_measured() -> None:
+    fields = {"topics": Topics.__struct_fields__, "backlog": Backlog.__struct_fields__}
+
+    assert not [
+        (kind, number)
+        for kind, numbers in GROWTH_TARGETS.items()
+        for number in numbers
+        if number not in fields[kind]
+    ]
 
 
 def test_stores_are_named_by_their_kind() -> None:

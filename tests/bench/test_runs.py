@@ -57,6 +57,26 @@ def test_idle_connections_are_counted_and_weighed(tmp_path: Path) -> None:
     assert result["median"]["kib_each"] > 0
 
 
+def test_many_topics_are_weighed_and_loaded(tmp_path: Path) -> None:
+    median = run(tmp_path, "topics", "--count", "20", "--duration", "0.3")["median"]
+
+    assert median["topics"] == 20
+    assert median["alone_per_second"] > 0
+    assert median["among_per_second"] > 0
+
+
+def test_a_backlog_outlasts_its_broker_and_is_drained(tmp_path: Path) -> None:
+    arguments = ["backlog", "--events", "2000", "--duration", "0.3"]
+
+    assert main([*arguments, "--out", str(tmp_path), "--name", "run"]) == 0
+
+    result = json.loads((tmp_path / "run.json").read_text())
+    median = result["median"]
+    assert (median["events"], median["lost"], median["duplicates"]) == (2000, 0, 0)
+    assert result["kind"] == "backlog"
+    assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_payload_too_small_ends_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
