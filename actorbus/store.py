@@ -196,8 +196,11 @@ class Feed(Protocol):
         been fetched and not settled do not come again before `release` or a new feed.
         """
 
-    def settle(self, runs: Sequence[tuple[int, int]]) -> Awaitable[None]:
+    def settle(self, runs: Sequence[tuple[int, int]], *, awaited: bool = True) -> Awaitable[None]:
         """These events (position, count) are done with; returns when that is durable.
+
+        Unless it is `awaited`, nobody is told when: the store may keep it for some milliseconds,
+        to make it durable together with other work.
 
         When it raises, the settling is kept in memory and goes with the next; the events do not
         come again in this run either way.

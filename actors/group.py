@@ -191,7 +191,8 @@ class GroupActor(LoopActor):
         match effect:
             case fx.SettleRuns():
                 self._unanswered += 1
-                self.call(feed.settle(effect.runs), _Durable(self.cell, effect.answers))
+                settled = feed.settle(effect.runs, awaited=bool(effect.answers))
+                self.call(settled, _Durable(self.cell, effect.answers))
             case fx.RecordAttempts():
                 self._unanswered += 1
                 self.call(feed.attempted(effect.attempts), _Durable(self.cell, effect.answers))

@@ -28,6 +28,11 @@ KERNEL_BYTES: Final = 128 * 1024
 """Bytes beyond the client's window that the system takes of us: without a bound it is some
 megabytes, of which it wants a third free before it takes more, and a slow reader looks stuck."""
 
+DIRECT_BYTES: Final = 16 * 1024
+"""Unsent bytes up to which frames go to the socket at once, without the writer's task: small frames
+cost half as much so, and come a turn of the loop earlier. Below the mark at which the websockets
+library makes its senders wait (32 KiB), so nothing passes by its flow control."""
+
 WATCH_SECONDS = SEND_MS / 8000
 """How often a connection is looked at."""
 
@@ -107,8 +112,12 @@ class SocketWire:
         """Queue frames; what is sent to a dead connection is dropped."""
         if self._dead or self._closing is not None:
             return
+        size = sum(map(len, frames))
+        if self._may_write(size):
+            self._write_now(frames)
+            return
         self._queue.extend(frames)
-        self._queued += sum(map(len, frames))
+        self._queued += size
         if self._queued > QUEUE_BYTES:
             self._cut_off("too many bytes unsent")
             return
@@ -167,6 +176,25 @@ class SocketWire:
                 await task
 
     # --- writing ------------------------------------------------------------------------------
+
+    def _may_write(self, size: int) -> bool:
+        """Whether nothing is on its way before these bytes, and they are few."""
+        transport, idle = self._socket.transport, self._wake
+        if self._queue or idle is None or idle.done() or transport.is_closing():
+            return False
+        if self._socket.state is not State.OPEN:
+            return False
+        return size + transport.get_write_buffer_size() <= DIRECT_BYTES
+
+    def _write_now(self, frames: Sequence[bytes]) -> None:
+        """What `ServerConnection.send` does, where it would not wait."""
+        protocol = self._socket.protocol
+        send = protocol.send_text if self._text else protocol.send_binary
+        for frame in frames:
+            send(frame)
+        self._socket.send_data()
+        self._written += len(frames)
+        self._tell_drained()
 
     def _wake_writer(self) -> None:
         if self._wake is not None and not self._wake.done():

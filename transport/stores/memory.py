@@ -272,7 +272,12 @@ class _MemoryFeed:
             batches += 1
         return Fetched(tuple(runs), position)
 
-    def settle(self, runs: Sequence[tuple[int, int]]) -> asyncio.Future[None]:
+    def settle(
+        self,
+        runs: Sequence[tuple[int, int]],
+        *,
+        awaited: bool = True,  # noqa: ARG002 - the port's; it is done at once
+    ) -> asyncio.Future[None]:
         """Done with these runs."""
         return _done(self._store._settle, self._topic, self._group, runs)  # noqa: SLF001 - as above
 

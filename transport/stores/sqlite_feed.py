@@ -28,9 +28,12 @@ class SqliteFeed:
         work = partial(self._log.fetch, self._group, position, max_bytes)
         return self._writer.call(work, reads=True)
 
-    def settle(self, runs: Sequence[tuple[int, int]]) -> asyncio.Future[None]:
+    def settle(
+        self, runs: Sequence[tuple[int, int]], *, awaited: bool = True
+    ) -> asyncio.Future[None]:
         """Done with these runs; told when that is durable."""
-        return self._writer.call(partial(self._log.settle, self._group, tuple(runs)))
+        work = partial(self._log.settle, self._group, tuple(runs))
+        return self._writer.call(work, patient=not awaited)
 
     def attempted(self, attempts: Sequence[Attempt]) -> asyncio.Future[None]:
         """Keep the histories of these events; told when they are durable."""

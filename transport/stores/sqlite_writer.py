@@ -25,6 +25,11 @@ OPEN_SECONDS: Final = 120.0
 READ_SECONDS: Final = 0.01
 """Reads of one round: appends that wait behind readers that catch up wait no longer."""
 
+PATIENCE_SECONDS: Final = 0.005
+"""How long patient work waits for other work to share its commit with. Without it, every event that
+comes alone costs a commit for its publish and a second one for its settling: 1,000 events/s on one
+topic took 1.9 times the commits and 1.4 times the processor time."""
+
 STALL_SECONDS: Final = 3.0
 """A call that is unanswered for so long makes the store unhealthy."""
 
@@ -89,6 +94,8 @@ class Writer:
         self._pending: deque[_Call] = deque()
         self._bytes = 0
         self._watch: asyncio.TimerHandle | None = None
+        self._patient: list[_Call] = []
+        self._patience: asyncio.TimerHandle | None = None
         self._refuses: str | None = "the store is not open"
 
     async def start(self, open_log: Callable[[], Log]) -> None:
@@ -110,6 +117,7 @@ class Writer:
         if thread is None:
             return
         self._refuses = self._refuses or "the store is closed"
+        self._hand_over(thread)
         stopped: asyncio.Future[None] = self._loop.create_future()
         thread.stop(stopped)
         try:
@@ -133,7 +141,12 @@ class Writer:
         return self._thread.reason()
 
     def call(
-        self, work: Callable[[], T], *, size: int = 0, reads: bool = False
+        self,
+        work: Callable[[], T],
+        *,
+        size: int = 0,
+        reads: bool = False,
+        patient: bool = False,
     ) -> asyncio.Future[T]:
         """Have the thread do `work`; the future tells when it is durable.
 
@@ -141,6 +154,7 @@ class Writer:
             work: raises `StoreUnavailableError` to refuse this call alone.
             size: bytes, for an append; only appends are refused when the queue is full.
             reads: it changes nothing, and may be done after writes that were queued later.
+            patient: it may wait `PATIENCE_SECONDS` for other work.
         """
         future: asyncio.Future[T] = self._loop.create_future()
         refusal = self._refusal(size)
@@ -152,8 +166,21 @@ class Writer:
         self._bytes += size
         if self._watch is None:
             self._watch = self._loop.call_at(call.deadline, self._look)
-        self._thread.queue.put(call)
+        self._patient.append(call)
+        if not patient:
+            self._hand_over(self._thread)
+        elif self._patience is None:
+            self._patience = self._loop.call_later(PATIENCE_SECONDS, self._hand_over, self._thread)
         return future
+
+    def _hand_over(self, thread: "_Thread") -> None:
+        """Give the thread all that is called for, in order."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        for call in self._patient:
+            thread.queue.put(call)
+        self._patient.clear()
 
     def _refusal(self, size: int) -> str | None:
         if self._refuses is not None:

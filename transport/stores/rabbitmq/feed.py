@@ -73,7 +73,12 @@ class Feed:
                 self._arrival = None
         return self._take(max_bytes)
 
-    def settle(self, runs: Sequence[tuple[int, int]]) -> "asyncio.Future[None]":
+    def settle(
+        self,
+        runs: Sequence[tuple[int, int]],
+        *,
+        awaited: bool = True,  # noqa: ARG002 - the port's; it is done at once
+    ) -> "asyncio.Future[None]":
         """Strike the events off; messages that are complete are acknowledged.
 
         RabbitMQ does not confirm acknowledgements: the future ends once they are written, at once
