@@ -193,7 +193,6 @@ class SocketWire:
         for frame in frames:
             send(frame)
         self._socket.send_data()
-        self._written += len(frames)
         self._tell_drained()
 
     def _wake_writer(self) -> None:
