@@ -63,8 +63,8 @@ class MoodyFeed:
         await self._store.mood()
         return await self._feed.fetch(position, max_bytes)
 
-    def settle(self, runs: Sequence[tuple[int, int]]) -> Awaitable[None]:
-        return self._confirm(self._feed.settle(runs))
+    def settle(self, runs: Sequence[tuple[int, int]], *, awaited: bool = True) -> Awaitable[None]:
+        return self._confirm(self._feed.settle(runs, awaited=awaited))
 
     def attempted(self, attempts: Sequence[Attempt]) -> Awaitable[None]:
         return self._confirm(self._feed.attempted(attempts))

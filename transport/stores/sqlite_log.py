@@ -27,9 +27,10 @@ from actorbus.store import (
 )
 from transport.stores.disk import DiskSpace
 from transport.stores.log import FETCH_BATCHES, page
+from transport.stores.sqlite_changes import Changes, Row, pack_events
 from transport.stores.sqlite_rows import GroupRow, TopicRow
 from transport.stores.sqlite_schema import damaged_at_work, meaning
-from transport.stores.sqlite_tables import Changes, Row, Tables, pack_events
+from transport.stores.sqlite_tables import Tables
 from transport.stores.sqlite_trim import Trimmer
 
 RETRY_SECONDS: Final = 1.0

@@ -1,98 +1,16 @@
-"""The statements of the SQLite store: few and large ones.
+"""The reads of the SQLite store, and the step that makes changes durable."""
 
-Every step of a statement lets other threads of Python run and then has to wait for its turn (up to
-5 ms beside a busy event loop: `sys.getswitchinterval`). So rows are written many at a time.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import apsw
 import msgspec.msgpack
 
 from actorbus.store import Attempt, Batch
+from transport.stores.sqlite_changes import CHANGES_VIEW, Row, Statement
 from transport.stores.sqlite_schema import scalar
 
-Row = tuple[Any, ...]
-Statement = tuple[str, Row]
-
-_ROWS: Final = 64
-"""Rows of one statement: past that the gain is small and the text long."""
-
-_INSERT_BATCHES: Final = (
-    "INSERT INTO batches (topic_id, first, count, expires_at, created_at, events) VALUES "
-)
-_PUT_GROUPS: Final = "INSERT INTO groups (id, topic_id, app_id, options, floor, settled) VALUES "
-_NEWER_GROUPS: Final = (
-    " ON CONFLICT (id) DO UPDATE"
-    " SET options=excluded.options, floor=excluded.floor, settled=excluded.settled"
-)
-_PUT_TOPICS: Final = (
-    "INSERT INTO topics (id, name, gone) VALUES ",
-    " ON CONFLICT (id) DO UPDATE SET name=excluded.name, gone=excluded.gone",
-)
-_PUT_ATTEMPTS: Final = (
-    "INSERT OR REPLACE INTO attempts (group_id, position, attempts, lost, not_before) VALUES "
-)
-_DROP_ATTEMPTS: Final = ("DELETE FROM attempts WHERE (group_id, position) IN (VALUES ", ")")
-
-_events = msgspec.msgpack.Decoder(tuple[bytes, ...])
-pack_events = msgspec.msgpack.Encoder().encode
-
-
-class Changes:
-    """What the next commit writes, and how to take it back in memory if that fails."""
-
-    def __init__(self) -> None:
-        self.batches: list[Row] = []
-        self.topics: dict[int, Row] = {}
-        self.groups: list[Row] = []
-        self.attempts: list[Row] = []
-        self.settled_attempts: list[Row] = []
-        self.removals: list[Statement] = []
-        self._undo: list[Callable[[], object]] = []
-
-    def on_failure(self, undo: Callable[[], object]) -> None:
-        """Have `undo` called if the commit fails, the last one first."""
-        self._undo.append(undo)
-
-    def undo(self) -> None:
-        """Take everything back in memory."""
-        while self._undo:
-            self._undo.pop()()
-
-    def statements(self) -> list[Statement]:
-        """All of it, as few statements as possible."""
-        return [
-            *_many(*_PUT_TOPICS, list(self.topics.values())),
-            *_many(_PUT_GROUPS, _NEWER_GROUPS, self.groups),
-            *_many(_INSERT_BATCHES, "", self.batches),
-            *_many(_PUT_ATTEMPTS, "", self.attempts),
-            *_many(*_DROP_ATTEMPTS, self.settled_attempts),
-            *self.removals,
-        ]
-
-    def remove_batches(self, topic_id: int, start: int, end: int) -> None:
-        """Remove the batches of a topic that begin from `start` to before `end`."""
-        statement = "DELETE FROM batches WHERE topic_id=? AND first>=? AND first<?"
-        self.removals.append((statement, (topic_id, start, end)))
-
-    def remove_group(self, group_id: int) -> None:
-        """Remove a group and its attempts."""
-        self.removals.append(("DELETE FROM groups WHERE id=?", (group_id,)))
-        self.removals.append(("DELETE FROM attempts WHERE group_id=?", (group_id,)))
-
-    def remove_topic(self, topic_id: int) -> None:
-        """Remove a topic's row; its batches have gone before."""
-        self.removals.append(("DELETE FROM topics WHERE id=?", (topic_id,)))
-
-
-def _many(head: str, tail: str, rows: Sequence[Row]) -> Iterator[Statement]:
-    for start in range(0, len(rows), _ROWS):
-        chunk = rows[start : start + _ROWS]
-        marks = "(" + ",".join("?" * len(chunk[0])) + ")"
-        values = tuple(value for row in chunk for value in row)
-        yield head + ",".join([marks] * len(chunk)) + tail, values
+_events: Final = msgspec.msgpack.Decoder(tuple[bytes, ...])
 
 
 class Tables:
@@ -100,10 +18,12 @@ class Tables:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        scalar(connection, "PRAGMA temp_store=MEMORY")
+        connection.execute(CHANGES_VIEW)
 
     def write(self, statements: Sequence[Statement]) -> None:
         """Make these changes durable, all or none."""
-        if len(statements) == 1:  # a transaction of its own: two steps saved
+        if len(statements) == 1:  # a transaction of its own
             self._connection.execute(*statements[0])
             return
         self._connection.execute("BEGIN IMMEDIATE")

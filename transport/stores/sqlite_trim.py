@@ -9,8 +9,9 @@ from typing import Final
 
 from transport.stores.log import Range, retention_pause
 from transport.stores.settled import SettledSet
+from transport.stores.sqlite_changes import Changes
 from transport.stores.sqlite_rows import TopicRow
-from transport.stores.sqlite_tables import Changes, Tables
+from transport.stores.sqlite_tables import Tables
 
 TRIM_TOPICS: Final = 64
 """Topics trimmed with one commit; the others wait for the next."""
