@@ -108,3 +108,17 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(TokenFileError, match=str(file)):
         load_tokens(file)
+
+
+def test_a_trusted_token_opens_every_app_id_but_names_none() -> None:
+    tokens = Tokens({digest("a"): "billing"})
+    token = tokens.trust()
+    tokens.check(token, "billing")
+    tokens.check(token, "shop")
+    with pytest.raises(RefusedError):
+        tokens.app_of(token)
+
+
+def test_no_two_trusted_tokens_are_the_same() -> None:
+    tokens = Tokens({})
+    assert tokens.trust() != tokens.trust()

@@ -17,7 +17,7 @@ from transport.dapr.config import DoorConfig
 from transport.dapr.envelope import CLOUD_EVENT, JSON, TEXT, Publish, media_type
 from transport.dapr.errors import DaprError
 from transport.dapr.http_body import BodyTooLongError, DisconnectedError, read_body
-from transport.dapr.http_rest import Health, rest
+from transport.dapr.http_rest import NOT_OFFERED, Health, rest
 from transport.dapr.metadata import Metadata
 from transport.dapr.paths import Paths, Target
 from transport.dapr.publishing import FailedEntry, Publisher
@@ -37,6 +37,10 @@ _EMPTY: Final = {"type": "http.response.body", "body": b""}
 _JSON: Final = (b"content-type", b"application/json")
 _PLAIN: Final = (b"content-type", b"text/plain; charset=utf-8")
 _CLOSE: Final = (b"connection", b"close")
+_ALLOW: Final = (b"allow", b"POST, PUT")
+_WRONG_METHOD: Final = orjson.dumps(
+    {"errorCode": NOT_OFFERED, "message": "events are published by POST or PUT"}
+)
 
 
 class HttpApi:
@@ -64,11 +68,17 @@ class HttpApi:
         self._rest = rest(callers, metadata, health)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. A failure of ours is logged, here, and told by its code alone."""
+        """Answer one request."""
         target = self._paths.target(scope["raw_path"])
-        if target is None or scope["method"] not in _METHODS:
+        if target is None:
             await self._rest(scope, receive, send)
-            return
+        elif scope["method"] in _METHODS:
+            await self._answer(target, scope, receive, send)
+        else:
+            await _answer(send, 405, _WRONG_METHOD, extra=_ALLOW)
+
+    async def _answer(self, target: Target, scope: Scope, receive: Receive, send: Send) -> None:
+        """Publish. A failure of ours is logged, here, and told by its code alone."""
         headers = dict(scope["headers"])
         try:
             if target.bulk:
@@ -78,7 +88,9 @@ class HttpApi:
                 await send(_NO_CONTENT)
                 await send(_EMPTY)
         except DaprError as error:
-            await _answer(send, error.condition.status, errors.http_body(error), headers=headers)
+            # who waits for leave to send a body may send none: then no request can follow
+            extra = _CLOSE if b"expect" in headers else None
+            await _answer(send, error.condition.status, errors.http_body(error), extra=extra)
         except NotAllowedError as error:
             await _answer(send, 401, error.message.encode(), _PLAIN)
         except DisconnectedError:
@@ -184,10 +196,10 @@ async def _answer(
     status: int,
     body: bytes,
     kind: tuple[bytes, bytes] = _JSON,
-    headers: Headers | None = None,
+    extra: tuple[bytes, bytes] | None = None,
 ) -> None:
     fields = [kind, (b"content-length", b"%d" % len(body))]
-    if headers and b"expect" in headers:
-        fields.append(_CLOSE)  # who waits for leave to send a body may send none
+    if extra is not None:
+        fields.append(extra)
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
