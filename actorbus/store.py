@@ -8,7 +8,7 @@ naming a factory in the entry-point group `actorbus.stores` under its URL scheme
         example = my_package:open_store
 
 The factory is called as `factory(url)` and returns a `Store` that is not open yet. It raises
-`StoreUnusableError` for a URL that makes no sense.
+`StoreUnusableError` for a URL that makes no sense; `docs/stores.md` shows such a distribution.
 
 All calls are made on the event loop's thread. A method that returns an `Awaitable` starts its work
 at the call, in the order of calls, whether or not anyone awaits the result; it may be a coroutine

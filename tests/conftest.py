@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.example_store_install import install
 from tests.rabbitmq_node import RabbitNode, running_node
 from transport.stores.rabbitmq.config import Timing
 
@@ -31,3 +33,9 @@ def rabbitmq_url(rabbitmq_node: RabbitNode, monkeypatch: pytest.MonkeyPatch) -> 
     """The URL of an empty vhost; since nobody kills the node, stores don't wait for its disk."""
     monkeypatch.setattr("transport.stores.rabbitmq.store.TIMING", Timing(sync_seconds=0))
     return rabbitmq_node.url()
+
+
+@pytest.fixture(scope="session")
+def example_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the example store's distribution is installed: a directory for the path."""
+    return install(tmp_path_factory.mktemp("example"))

@@ -11,12 +11,19 @@ import pytest
 LASTING = ("sqlite", "rabbitmq")
 """Stores that keep everything when they are closed and opened again."""
 
-KINDS = ("memory", *LASTING)
+KINDS = ("memory", "example", *LASTING)
+"""All; the example comes from another distribution (docs/stores.md)."""
 
 
 @pytest.fixture
 def memory_url() -> str:
     return "memory:"
+
+
+@pytest.fixture
+def example_url(example_store: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.syspath_prepend(str(example_store))
+    return "example:"
 
 
 @pytest.fixture
