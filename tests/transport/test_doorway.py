@@ -43,7 +43,7 @@ def post(url: str, **headers: str) -> int:
 def test_a_dapr_app_and_an_app_on_websocket_meet() -> None:
     with serving("--store", "memory:", *DOOR) as process, connect(listening(process)) as app:
         app.send('{"type":"hello","app_id":"reader"}')
-        app.send('{"type":"subscribe","topic":"orders"}')
+        app.send('{"type":"subscribe","topic":"orders","ref":1}')
         while json.loads(app.recv(5))["type"] != "subscribed":
             pass
         assert post(door_url(process)) == 204
