@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import actorbus
@@ -22,7 +23,8 @@ from tests.faults.broker import BrokerProcess
 from tests.faults.disconnects import take
 from tests.faults.raw import RawClient
 from tests.faults.record import Record
-from tests.rabbitmq_node import RabbitNode, running_node
+from tests.rabbitmq_node import RabbitNode
+from tests.transport.stores.rabbitmq.support import declared, holds, operator, reaches
 
 TOPIC = "orders"
 GROUP = "billing"
@@ -30,13 +32,10 @@ RECOVERY_SECONDS = 60.0
 ANSWER_SECONDS = 10.0
 """Within it a publisher is told `store_unavailable`."""
 
+LATER_SECONDS = 7.0
+"""More than the 5 s that are waited for beside the queue: the event goes to the delay queue."""
+
 pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture(scope="module")
-def own_node(rabbitmq_node: RabbitNode) -> Iterator[RabbitNode]:  # for its skip
-    """A node that a test may kill, and has to start again."""
-    yield from running_node(vhosts=2)
 
 
 @asynccontextmanager
@@ -104,60 +103,111 @@ def test_what_a_killed_broker_held_goes_to_the_other(tmp_path: Path, rabbitmq_ur
     asyncio.run(run())
 
 
-def test_a_rabbitmq_killed_under_load_loses_nothing_and_is_reconnected_to(
-    tmp_path: Path, own_node: RabbitNode
+class Outage(msgspec.Struct):
+    """One kill of RabbitMQ, as seen through two brokers.
+
+    `load` is one under load. `late` was killed too and started again while RabbitMQ was away; it
+    had an event that an app wanted to try again later.
+    """
+
+    load: Record
+    late: Record
+    refused: str = ""
+    refused_seconds: float = 0.0
+    health: tuple[int, str] = (0, "")
+    late_refused: str = ""
+    late_health: tuple[int, str] = (0, "")
+    reconnected: bool = False
+    complete: bool = False
+
+
+@pytest.fixture(scope="module")
+def outage(mortal_node: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Outage:
+    seen = Outage(Record([GROUP]), Record([GROUP]))
+    asyncio.run(_through_an_outage(tmp_path_factory.mktemp("outage"), mortal_node, seen))
+    return seen
+
+
+async def _through_an_outage(directory: Path, node: RabbitNode, seen: Outage) -> None:
+    urls = [node.url(), node.url()]
+    late = BrokerProcess(directory, store=urls[1], name="late")
+    stop = asyncio.Event()
+    async with brokers(directory, urls[0], 1) as (broker,), late, AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        await _put_off(late, urls[1], seen.late)
+        await enter(instance(broker.url, GROUP, TOPIC, acknowledges(GROUP, seen.load)))
+        shop = await enter(actorbus.connect(broker.url, app_id="shop", publish_timeout=120))
+        witness = await enter(RawClient(broker.url, "witness"))
+        async with asyncio.TaskGroup() as publishers:
+            for name in "ab":
+                publishers.create_task(publish_until(stop, shop, TOPIC, name, seen.load))
+            assert await seen.load.wait_for(lambda: len(seen.load.acknowledged) >= 500, 30)
+            await asyncio.to_thread(node.kill)
+            await _while_away(broker, witness, late, seen)
+            await asyncio.to_thread(node.start)
+            again = len(seen.load.acknowledged) + 500
+            seen.reconnected = await seen.load.wait_for(
+                lambda: len(seen.load.acknowledged) >= again, RECOVERY_SECONDS
+            )
+            stop.set()
+        seen.complete = await seen.load.complete(RECOVERY_SECONDS)
+        await until_healthy(broker)
+        await until_healthy(late)
+        async with instance(late.url, GROUP, TOPIC, acknowledges(GROUP, seen.late)) as bus:
+            await publish(bus, TOPIC, seen.late, ["welcome"])
+            assert await seen.late.complete()
+
+
+async def _put_off(broker: BrokerProcess, url: str, record: Record) -> None:
+    """Let an app ask for one event again later, and wait until that is durable."""
+    async with (
+        actorbus.connect(broker.url, app_id=GROUP) as bus,
+        bus.subscribe(TOPIC) as deliveries,
+        operator(url) as channel,
+    ):
+        await publish(bus, TOPIC, record, ["put-off"])
+        delivery = await anext(deliveries)
+        await delivery.retry(delay=LATER_SECONDS)
+        queue = f"{GROUP}+{TOPIC}+delay"
+        await reaches(lambda: declared(url, queue))
+        await holds(channel, queue, 1)
+
+
+async def _while_away(
+    broker: BrokerProcess, witness: RawClient, late: BrokerProcess, seen: Outage
 ) -> None:
-    async def run() -> None:
-        record = Record([GROUP])
-        stop = asyncio.Event()
-        async with brokers(tmp_path, own_node.url(), 1) as (broker,), AsyncExitStack() as stack:
-            enter = stack.enter_async_context
-            await enter(instance(broker.url, GROUP, TOPIC, acknowledges(GROUP, record)))
-            shop = await enter(actorbus.connect(broker.url, app_id="shop", publish_timeout=120))
-            witness = await enter(RawClient(broker.url, "witness"))
-            async with asyncio.TaskGroup() as publishers:
-                for name in "ab":
-                    publishers.create_task(publish_until(stop, shop, TOPIC, name, record))
-                assert await record.wait_for(lambda: len(record.acknowledged) >= 500, 30)
-                await asyncio.to_thread(own_node.kill)
-                began = time.monotonic()
-                assert await witness.publish(TOPIC, event("refused")) == "store_unavailable"
-                assert time.monotonic() - began < ANSWER_SECONDS
-                status, reason = await broker.health()
-                assert (status, bool(reason)) == (503, True)
-                await asyncio.to_thread(own_node.start)
-                again = len(record.acknowledged) + 500
-                assert await record.wait_for(
-                    lambda: len(record.acknowledged) >= again, RECOVERY_SECONDS
-                )
-                stop.set()
-            assert await record.complete(RECOVERY_SECONDS)
-            await until_healthy(broker)
-
-    asyncio.run(run())
+    began = time.monotonic()
+    seen.refused = await witness.publish(TOPIC, event("refused"))
+    seen.refused_seconds = time.monotonic() - began
+    seen.health = await broker.health()
+    await late.kill()
+    await late.start()
+    async with RawClient(late.url, "witness") as client:
+        seen.late_health = await late.health()
+        seen.late_refused = await client.publish(TOPIC, event("refused"))
 
 
-def test_a_broker_waits_for_a_rabbitmq_that_is_away_at_its_start(
-    tmp_path: Path, own_node: RabbitNode
+def test_a_rabbitmq_killed_under_load_loses_nothing_and_is_reconnected_to(outage: Outage) -> None:
+    assert (outage.reconnected, outage.complete) == (True, True)
+    assert outage.load.lost() == {GROUP: 0}
+
+
+def test_while_rabbitmq_is_away_publishers_are_told_in_time(outage: Outage) -> None:
+    assert outage.refused == "store_unavailable"
+    assert outage.refused_seconds < ANSWER_SECONDS
+    status, reason = outage.health
+    assert (status, bool(reason)) == (503, True)
+
+
+def test_a_broker_waits_for_a_rabbitmq_that_is_away_at_its_start(outage: Outage) -> None:
+    status, reason = outage.late_health
+    assert (status, bool(reason)) == (503, True)
+    assert "guest:guest" not in reason
+    assert outage.late_refused == "store_unavailable"
+    assert outage.late.groups[GROUP].attempts["welcome"] == [1]
+
+
+def test_an_event_put_off_keeps_its_attempts_through_kills_of_broker_and_rabbitmq(
+    outage: Outage,
 ) -> None:
-    async def run() -> None:
-        url = own_node.url()
-        record = Record([GROUP])
-        await asyncio.to_thread(own_node.kill)
-        async with (
-            brokers(tmp_path, url, 1) as (broker,),
-            RawClient(broker.url, "witness") as witness,
-        ):
-            status, reason = await broker.health()
-            assert (status, bool(reason)) == (503, True)
-            assert "guest:guest" not in reason
-            assert await witness.publish(TOPIC, event("refused")) == "store_unavailable"
-            await asyncio.to_thread(own_node.start)
-            await until_healthy(broker)
-            handle = acknowledges(GROUP, record)
-            async with instance(broker.url, GROUP, TOPIC, handle) as bus:
-                await publish(bus, TOPIC, record, ["welcome"])
-                assert await record.complete()
-        assert record.groups[GROUP].attempts == {"welcome": [1]}
-
-    asyncio.run(run())
+    assert outage.late.groups[GROUP].attempts["put-off"] == [2]

@@ -124,6 +124,16 @@ async def backlog(channel: AbstractChannel, queue: str) -> int:
     return declared.declaration_result.message_count or 0
 
 
+async def declared(url: str, queue: str) -> bool:
+    """Whether a queue is there."""
+    async with operator(url) as channel:
+        try:
+            await channel.declare_queue(queue, passive=True)
+        except aio_pika.exceptions.ChannelNotFoundEntity:
+            return False
+        return True
+
+
 async def holds(channel: AbstractChannel, queue: str, count: int) -> None:
     """Return once so many messages wait in a queue: RabbitMQ takes back closed channels' later."""
 

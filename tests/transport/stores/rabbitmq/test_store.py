@@ -13,6 +13,7 @@ from tests.transport.stores.rabbitmq.support import (
     Listener,
     backlog,
     data,
+    declared,
     events,
     holds,
     opened,
@@ -275,20 +276,11 @@ def test_a_queue_that_nobody_reads_is_missed_while_others_are_there(rabbitmq_url
                 published += 1
                 return await backlog(channel, "a+t") > 0
 
-            await reaches(lambda: _declared(rabbitmq_url, "a+t"))
+            await reaches(lambda: declared(rabbitmq_url, "a+t"))
             await reaches(reached)
             await holds(channel, "b+t", published)
 
     run(test())
-
-
-async def _declared(url: str, queue: str) -> bool:
-    async with operator(url) as channel:
-        try:
-            await channel.declare_queue(queue, passive=True)
-        except aio_pika.exceptions.ChannelNotFoundEntity:
-            return False
-        return True
 
 
 def test_groups_of_an_earlier_broker_are_reached_although_their_binding_has_gone(
