@@ -15,7 +15,7 @@ by RabbitMQ.
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgpack
 import msgspec
@@ -75,6 +75,16 @@ class Arrived(msgspec.Struct, frozen=True, eq=False, gc=False):
     expires_at: int | None = None
     histories: tuple[History, ...] | None = None
     worn: bool = False
+
+
+class _Shape(msgspec.Struct, gc=False):
+    id: str
+    source: str
+    type: str
+    specversion: Literal["0.3", "1.0"]
+
+
+_shape: Final = msgspec.msgpack.Decoder(_Shape)
 
 
 class Format(Protocol):
@@ -176,9 +186,21 @@ def _ours(body: bytes) -> tuple[bytes, ...] | None:
         events = msgpack.unpackb(body, use_list=False)
     except (ValueError, msgpack.UnpackException):
         return None
-    if isinstance(events, tuple) and events and all(type(event) is bytes for event in events):
+    if isinstance(events, tuple) and events and all(map(_is_event, events)):
         return events
     return None
+
+
+def _is_event(event: Any) -> bool:
+    """Whether these are an event's bytes: others would end every connection they are sent to.
+
+    What an event holds is not looked at: this costs 0.7 µs, a whole decode more than 3.
+    """
+    try:
+        _shape.decode(event)
+    except (TypeError, msgspec.DecodeError):
+        return False
+    return type(event) is bytes
 
 
 def _foreign(

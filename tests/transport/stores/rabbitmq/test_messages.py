@@ -206,3 +206,12 @@ def test_an_expiry_that_can_not_be_ours_is_none(value: Any) -> None:
 def test_a_history_that_can_not_be_ours_is_none(history: list[Any]) -> None:
     props = Basic.Properties(content_type=CONTENT_TYPE, headers={HISTORY: history})
     assert read(BatchFormat().body(events(1), None), props).histories is None
+
+
+@pytest.mark.parametrize(
+    "event", [b"junk", b"\xc1", b"", msgpack.packb([1]), msgpack.packb({"id": "1"})]
+)
+def test_a_body_of_ours_with_what_is_no_event_is_raw_data(event: bytes) -> None:
+    body = msgpack.packb([*events(1), event])
+    (raw,) = read(body, Basic.Properties(content_type=CONTENT_TYPE)).events
+    assert decode(raw)["data"] == body
