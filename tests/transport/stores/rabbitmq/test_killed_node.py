@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -59,13 +60,15 @@ def outcome(mortal_node: RabbitNode) -> Outcome:
 async def _outage(node: RabbitNode, seen: Outcome) -> None:
     clock = Clock()
     urls = [node.url() for _ in range(4)]
-    async with (
-        opened(urls[0], timing=Timing()) as store,
-        opened(urls[1], clock, Timing()) as patient,
-        opened(urls[2], timing=Timing()) as fresh,
-    ):
-        listener = await _fill(store)
-        await _delay(patient, clock, urls[1])
+    async with AsyncExitStack() as stack:
+        contexts = (
+            opened(urls[0], timing=Timing()),
+            opened(urls[1], clock, Timing()),
+            opened(urls[2], timing=Timing()),
+        )
+        entered = map(stack.enter_async_context, contexts)
+        store, patient, fresh = await asyncio.gather(*entered)
+        listener, _ = await asyncio.gather(_fill(store), _delay(patient, clock, urls[1]))
         await fresh.join("t", "a", {"max_attempts": 3}, "new")
         await fresh.append("t", events(*range(10)), None)
         await asyncio.to_thread(node.kill)
