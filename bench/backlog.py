@@ -12,7 +12,7 @@ from bench.broker import Broker, serving
 from bench.load import ANSWER_SECONDS, LEAD_SECONDS, LOOK_SECONDS, READY_SECONDS, per_second
 from bench.measure import confirmed, judge
 from bench.messages import Published, Received, Report, Start, SubscriberTask
-from bench.options import OUT, TEMPORARY, BacklogOptions, LoadOptions
+from bench.options import OUT, TEMPORARY, BacklogOptions, LoadOptions, warmup_of
 from bench.processes import AppProcess, running
 from bench.progress import Display
 from bench.results import Backlog
@@ -41,7 +41,7 @@ async def run_round(options: BacklogOptions, display: Display) -> Backlog:
         if store == TEMPORARY:
             store = f"sqlite:{Path(directory) / 'backlog.db'}"
         async with serving(None, TEMPORARY if options.store == TEMPORARY else store) as broker:
-            work = LoadOptions(duration=options.duration)
+            work = LoadOptions(duration=options.duration, warmup=warmup_of(options.duration))
             normal, _ = await load.run_round(work, broker, display)
         async with serving(None, store) as broker:
             before = await asyncio.to_thread(broker.usage)

@@ -167,7 +167,12 @@ def _load(arguments: Sequence[str]) -> LoadOptions:
 
 
 def _warmup(values: Mapping[str, Any]) -> float:
-    return 0.0 if "events" in values else min(WARMUP_SECONDS, values["duration"] / 4)
+    return 0.0 if "events" in values else warmup_of(values["duration"])
+
+
+def warmup_of(duration: float) -> float:
+    """The warm-up of a run of so many seconds: its first quarter, and not more than needed."""
+    return min(WARMUP_SECONDS, duration / 4)
 
 
 def _connections(arguments: Sequence[str]) -> ConnectionsOptions:

@@ -6,7 +6,7 @@ from typing import Final
 from bench import load
 from bench.broker import Broker, serving
 from bench.messages import TopicsTask
-from bench.options import LoadOptions, TopicsOptions
+from bench.options import LoadOptions, TopicsOptions, warmup_of
 from bench.processes import running
 from bench.progress import Display
 from bench.results import Topics
@@ -47,6 +47,10 @@ async def run_round(options: TopicsOptions, display: Display) -> Topics:
 
 
 async def _rate(options: TopicsOptions, broker: Broker, display: Display) -> float:
-    work = LoadOptions(duration=options.duration, encoding=options.encoding)
+    work = LoadOptions(
+        duration=options.duration,
+        warmup=warmup_of(options.duration),
+        encoding=options.encoding,
+    )
     result, _ = await load.run_round(work, broker, display)
     return result.delivered_per_second

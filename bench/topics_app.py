@@ -24,7 +24,8 @@ async def work(task: TopicsTask, bench: Bench) -> None:
         made += 1
 
     connection = actorbus.connect(task.url, app_id=task.app_id, encoding=task.encoding)
-    async with connection as bus, AsyncExitStack() as stack:
+    # left in this order: the connection's end ends the subscriptions, without 10,000 round trips
+    async with AsyncExitStack() as stack, connection as bus:
         progress = asyncio.create_task(bench.tell_progress(lambda: made))
         async with asyncio.TaskGroup() as subscribing:
             for number in range(task.topics):

@@ -30,10 +30,9 @@ set_tcp_nodelay true
 user root
 log_type error
 """
-"""Queues have no limit: Mosquitto
-would drop what a slow subscriber has not taken. `user` counts only when it is started as root,
-since the user that it would change to owns no directory here. The plain listener stays unused:
-Mosquitto 2.0.11 does not start with listeners for WebSocket alone."""
+"""Queues have no limit: Mosquitto would drop what a slow subscriber has not taken. `user` counts
+only when it is started as root, since the user that it would change to owns no directory here. The
+plain listener stays unused: Mosquitto 2.0.11 does not start with listeners for WebSocket alone."""
 
 ANSWER_SECONDS: Final = 10.0
 

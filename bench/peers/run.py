@@ -23,7 +23,7 @@ from bench.messages import (
     Report,
     Start,
 )
-from bench.options import WARMUP_SECONDS
+from bench.options import warmup_of
 from bench.peers.contestants import Contestant
 from bench.peers.measures import Measure
 from bench.peers.peer import Peer, Running
@@ -118,8 +118,7 @@ class Run:
 
     def _start(self, apps: Sequence[AppProcess]) -> Start:
         at = time.monotonic_ns() + round(LEAD_SECONDS * 1e9)
-        warmup = min(WARMUP_SECONDS, self._seconds / 4)
-        start = Start(at=at, measured_from=at + round(warmup * 1e9))
+        start = Start(at=at, measured_from=at + round(warmup_of(self._seconds) * 1e9))
         for app in apps:
             app.tell(start)
         return start
