@@ -111,11 +111,11 @@ class Line:
             kept = _split(line, wanted, now, found)
             line.clear()
             line.extend(kept)
-        delayed: list[tuple[int, int, Run]] = []
-        for due, number, run in self._delayed:
-            delayed += [(due, number, rest) for rest in _split([run], wanted, due, found)]
-        heapq.heapify(delayed)
-        self._delayed = delayed
+        delayed, self._delayed = sorted(self._delayed), []
+        for due, _, run in delayed:
+            for rest in _split([run], wanted, due, found):
+                self._number += 1  # two rests of one run must not share theirs
+                self._delayed.append((due, self._number, rest))  # in order: a heap already
         self._recount()
         return found
 

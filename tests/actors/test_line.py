@@ -95,6 +95,15 @@ def test_evicted_events_are_taken_from_wherever_they_wait() -> None:
     assert line.fresh_bytes == 30
 
 
+def test_what_is_left_of_a_delayed_run_around_an_evicted_event_comes_in_order() -> None:
+    line = Line()
+    line.delay(run(0, 3, attempts=1), 900)
+    line.delay(run(3, 1, attempts=1), 900)
+    assert [one.position for one, _ in line.evict([1], 5)] == [1]
+    assert spans(line.take_due(900)) == [(0, 1), (2, 1), (3, 1)]
+    assert line.held() == 0
+
+
 def test_clearing_lets_go_of_everything() -> None:
     line = Line()
     line.append(run(0, 2))
