@@ -374,8 +374,12 @@ class GroupState:
 
     def _on_move_done(self, message: msg.MoveDone, _now: Now) -> None:
         run, due = self._moving.pop(message.position)
-        if not message.moved:
+        if message.moved:
+            return
+        if run.attempts:
             self.line.delay(run, due)
+        else:
+            self.line.put_back(run)
 
     # --- the rest -----------------------------------------------------------------------------
 

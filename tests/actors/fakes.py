@@ -4,9 +4,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from actorbus.codec import MSGPACK, Codec
-from actorbus.store import Batch
+from actorbus.store import Abilities, Batch
 from actors.clock import Clock, Now
 from actors.messages import Run
+
+LOG = Abilities(
+    log=True, earliest=True, exact_backlog=True, shared_options=True, settles_singly=True
+)
+QUEUE = Abilities(
+    log=False,
+    earliest=False,
+    exact_backlog=False,
+    shared_options=False,
+    settles_singly=False,
+    return_after_ms=5_000,
+    longest_lease_ms=1_200_000,
+)
 
 
 def at(mono: int) -> Now:

@@ -9,8 +9,7 @@ from actors import messages as msg
 from actors.counters import GroupCounters
 from actors.group_state import SLEEP_AFTER_MS, GroupState
 from actors.reading import FETCH_PAUSE_MS
-from tests.actors.fakes import at, batch, spans
-from tests.properties.model_store import LOG, QUEUE
+from tests.actors.fakes import LOG, QUEUE, at, batch, spans
 
 OPTIONS: dict[str, Any] = {"ack_wait_ms": 1_000, "backoff_ms": 100, "max_backoff_ms": 400}
 
@@ -477,12 +476,19 @@ def test_evicted_events_move_unless_they_are_leased() -> None:
     assert group.state.outstanding() == 1
 
 
-def test_an_event_that_did_not_move_is_the_groups_again() -> None:
+def test_an_event_that_did_not_move_is_the_groups_again_where_it_was() -> None:
     group = queue(ack_wait_ms=60_000)
     group.tell(msg.Evict((2,)))
     group.tell(msg.MoveDone(2, moved=False))
-    positions = [run.position for run in (*group.state.line.again, *group.state.line.fresh)]
-    assert sorted(positions) == [1, 2, 3]
+    assert spans(list(group.state.line.fresh)) == [(1, 1), (2, 1), (3, 1)]
+
+
+def test_a_delayed_event_that_did_not_move_is_delayed_still() -> None:
+    group = queue(ack_wait_ms=60_000)
+    group.settle(group.ids, status="RETRY", delay_ms=500)
+    group.tell(msg.Evict((0,)))
+    group.tell(msg.MoveDone(0, moved=False))
+    assert group.state.line.next_due() == 500
 
 
 def test_no_lease_on_a_queue_is_longer_than_it_allows() -> None:
