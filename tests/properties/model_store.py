@@ -1,179 +1,190 @@
-"""What a store owes one group, in the simplest words: a log, and a queue."""
+"""The truth about each event, and two stores that keep it: a log and a queue."""
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 
-from actorbus.store import Abilities, Attempt, Batch, Fetched, Stored
+import msgspec
+from msgspec.structs import replace
 
-LOG = Abilities(
-    log=True, earliest=True, exact_backlog=True, shared_options=True, settles_singly=True
-)
-QUEUE = Abilities(
-    log=False,
-    earliest=False,
-    exact_backlog=False,
-    shared_options=False,
-    settles_singly=False,
-    return_after_ms=5_000,
-    longest_lease_ms=1_200_000,
-)
-FETCH = 3
+from actorbus.store import Attempt, Batch, Fetched, Stored
+from tests.actors.fakes import LOG, QUEUE
+
+EVENT_BYTES = 6
 
 
-class ModelStore(Protocol):
-    """Both stores: what is settled is known by the events' bytes, which are all different."""
+class Truth(msgspec.Struct):
+    """What has really happened to one event.
 
-    abilities: Abilities
-    settled: list[bytes]
+    Attributes:
+        attempts: endings that count; `lost` of them by a lost connection.
+        not_before: as recorded, wall clock.
+        delivered: whether any client has ever had it.
+        acked: settled with SUCCESS.
+        let_go: given up with no dead-letter topic to go to.
+        letter: whether its dead letter is durable.
+        settled: the store was told so; `durable`: and has answered.
+    """
 
-    def publish(self, events: tuple[bytes, ...], expires_at: int | None) -> Batch | None:
-        """Append; the batch that a notice carries, if any."""
+    expires_at: int | None
+    attempts: int = 0
+    lost: int = 0
+    kept_attempts: int = 0
+    kept_lost: int = 0
+    not_before: int = 0
+    delivered: bool = False
+    acked: bool = False
+    let_go: bool = False
+    letter: bool = False
+    settled: bool = False
+    durable: bool = False
 
-    def open(self) -> int:
-        """A new feed: nothing is held by the group any more."""
 
-    def fetch(self, position: int) -> Fetched:
-        """What a fetch finds now."""
+def number(event: bytes) -> int:
+    """Events are their own number in publish order."""
+    return int(event)
 
-    def settle(self, runs: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Done with these; which they were."""
 
-    def attempted(self, attempts: Iterable[Attempt]) -> None:
-        """Keep histories."""
-
-    def release(self, runs: Sequence[tuple[int, int]]) -> int:
-        """The group lets go; where it reads next."""
-
-    def move(self, attempt: Attempt) -> None:
-        """The event comes again at another position."""
-
-    def unread(self, position: int | None) -> list[bytes]:
-        """What a group that reads from here on will still find."""
+def body(of: int) -> bytes:
+    return b"%0*d" % (EVENT_BYTES, of)
 
 
 class LogStore:
-    """Batches one after the other, and a set of settled positions."""
+    """Batches one after the other; a position is the event's number."""
 
     abilities = LOG
 
     def __init__(self) -> None:
-        self.settled: list[bytes] = []
-        self._batches: list[Batch] = []
-        self._open: set[int] = set()
-        self._histories: dict[int, Attempt] = {}
+        self.truth: list[Truth] = []
+        self.batches: list[Batch] = []
 
-    def publish(self, events: tuple[bytes, ...], expires_at: int | None) -> Batch | None:
-        first = sum(len(batch.events) for batch in self._batches)
-        batch = Batch(first, events, sum(map(len, events)), expires_at)
-        self._batches.append(batch)
-        self._open |= set(range(first, first + len(events)))
+    def publish(self, count: int, expires_at: int | None) -> Batch:
+        batch = _batch(len(self.truth), range(len(self.truth), len(self.truth) + count), expires_at)
+        self.truth += [Truth(expires_at) for _ in range(count)]
+        self.batches.append(batch)
         return batch
 
-    def open(self) -> int:
-        return min(self._open, default=sum(len(batch.events) for batch in self._batches))
+    def at(self, position: int) -> int:
+        return position
 
-    def fetch(self, position: int) -> Fetched:
+    def floor(self) -> int:
+        unsettled = (at for at, event in enumerate(self.truth) if not event.settled)
+        return next(unsettled, len(self.truth))
+
+    def open(self) -> int:
+        return self.floor()
+
+    def fetch(self, position: int, max_bytes: int) -> Fetched | None:
         runs: list[Stored] = []
-        found = [b for b in self._batches if b.first + len(b.events) > position][:FETCH]
-        for batch in found:
+        size = 0
+        for batch in self.batches:
             end = batch.first + len(batch.events)
-            positions = range(max(position, batch.first), end)
-            runs += [self._stored(batch, at) for at in positions if at in self._open]
+            wanted = [at for at in range(max(position, batch.first), end) if self._open(at)]
+            if not wanted:
+                continue
+            if runs and size >= max_bytes:
+                break
+            runs += _stored(batch, [at - batch.first for at in wanted], self.truth)
+            size += batch.size
             position = end
         return Fetched(tuple(runs), position)
 
-    def _stored(self, batch: Batch, at: int) -> Stored:
-        known = self._histories.get(at)
-        if known is None:
-            return Stored(batch, at - batch.first, 1)
-        return Stored(batch, at - batch.first, 1, known.attempts, known.lost, known.not_before)
-
-    def settle(self, runs: Sequence[tuple[int, int]]) -> list[bytes]:
-        positions = [at for first, count in runs for at in range(first, first + count)]
-        assert len(set(positions)) == len(positions)
-        assert set(positions) <= self._open, "settled twice"
-        self._open -= set(positions)
-        events = [self._event(at) for at in positions]
-        self.settled += events
-        return events
-
-    def attempted(self, attempts: Iterable[Attempt]) -> None:
-        self._histories.update((attempt.position, attempt) for attempt in attempts)
+    def _open(self, at: int) -> bool:
+        return not self.truth[at].settled
 
     def release(self, runs: Sequence[tuple[int, int]]) -> int:
-        return self.open()
+        return self.floor()
 
-    def move(self, attempt: Attempt) -> None:
-        raise AssertionError("a log moves nothing")
+    def keep(self, attempts: Iterable[Attempt]) -> None:
+        _keep(self.truth, attempts, self.at)
 
-    def unread(self, position: int | None) -> list[bytes]:
-        start = self.open() if position is None else position
-        return [self._event(at) for at in self._open if at >= start]
-
-    def _event(self, position: int) -> bytes:
-        return next(
-            b.events[position - b.first]
-            for b in self._batches
-            if b.first <= position < b.first + len(b.events)
-        )
+    def outside(self) -> list[int]:
+        return []
 
 
 class QueueStore:
-    """Events in a line; what a feed hands out has a number until it is settled or returned."""
+    """Messages of events in a queue; what a feed has handed out has a position of its own."""
 
-    abilities = QUEUE
+    abilities = replace(QUEUE, longest_lease_ms=2_000)
 
     def __init__(self) -> None:
-        self.settled: list[bytes] = []
-        self._line: list[Stored] = []
-        self._held: dict[int, Stored] = {}
+        self.truth: list[Truth] = []
+        self.queue: deque[list[int]] = deque()
+        self.held: dict[int, int] = {}
         self._next = 0
 
-    def publish(self, events: tuple[bytes, ...], expires_at: int | None) -> Batch | None:
-        self._line += [
-            Stored(Batch(-1, (event,), len(event), expires_at), 0, 1) for event in events
-        ]
+    def publish(self, count: int, expires_at: int | None) -> Batch | None:
+        first = len(self.truth)
+        self.truth += [Truth(expires_at) for _ in range(count)]
+        self.queue.append(list(range(first, first + count)))
         return None
 
+    def at(self, position: int) -> int:
+        return self.held[position]
+
     def open(self) -> int:
-        self._line[:0] = self._held.values()
-        self._held.clear()
-        return self._next
+        """Everything unsettled goes back; a new feed numbers from 0."""
+        back = sorted({of for of in self.held.values() if not self.truth[of].settled})
+        self.held.clear()
+        self._next = 0
+        self.queue.extendleft([of] for of in reversed(back))
+        return 0
 
-    def fetch(self, position: int) -> Fetched:
-        runs = []
-        for stored in self._line[:FETCH]:
-            events = stored.batch.events
-            batch = Batch(self._next, events, len(events[0]), stored.batch.expires_at)
-            held = Stored(batch, 0, 1, stored.attempts, stored.lost, stored.not_before)
-            self._held[self._next] = held
-            self._next += 1
-            runs.append(held)
-        del self._line[:FETCH]
-        return Fetched(tuple(runs), self._next)
-
-    def settle(self, runs: Sequence[tuple[int, int]]) -> list[bytes]:
-        events = [
-            self._held.pop(at).batch.events[0]
-            for first, count in runs
-            for at in range(first, first + count)
-        ]
-        self.settled += events
-        return events
-
-    def attempted(self, attempts: Iterable[Attempt]) -> None:
-        for one in attempts:
-            batch = self._held[one.position].batch
-            self._held[one.position] = Stored(batch, 0, 1, one.attempts, one.lost, one.not_before)
+    def fetch(self, position: int, max_bytes: int) -> Fetched | None:
+        if not self.queue:
+            return None
+        numbers = self.queue.popleft()
+        batch = _batch(self._next, numbers, self.truth[numbers[0]].expires_at)
+        self.held.update(enumerate(numbers, self._next))
+        self._next += len(numbers)
+        histories = [self.truth[of] for of in numbers]
+        return Fetched(tuple(_stored(batch, range(len(numbers)), histories, 0)), self._next)
 
     def release(self, runs: Sequence[tuple[int, int]]) -> int:
         positions = [at for first, count in runs for at in range(first, first + count)]
-        self._line[:0] = [self._held.pop(at) for at in positions]
+        back = [self.held.pop(at) for at in positions]
+        self.queue.extendleft([of] for of in reversed(back))
         return self._next
 
     def move(self, attempt: Attempt) -> None:
-        self.attempted([attempt])
-        self._line.append(self._held.pop(attempt.position))
+        self.keep([attempt])
+        self.queue.append([self.held.pop(attempt.position)])
 
-    def unread(self, position: int | None) -> list[bytes]:
-        return [stored.batch.events[0] for stored in self._line]
+    def keep(self, attempts: Iterable[Attempt]) -> None:
+        _keep(self.truth, attempts, self.at)
+
+    def outside(self) -> list[int]:
+        return [of for numbers in self.queue for of in numbers]
+
+
+Store = LogStore | QueueStore
+
+
+def _batch(first: int, numbers: Iterable[int], expires_at: int | None) -> Batch:
+    events = tuple(map(body, numbers))
+    return Batch(first, events, EVENT_BYTES * len(events), expires_at)
+
+
+def _stored(
+    batch: Batch, indexes: Iterable[int], truth: Sequence[Truth], first: int | None = None
+) -> list[Stored]:
+    """Runs of untried neighbours, each tried event one of its own, as the stores do it."""
+    runs: list[Stored] = []
+    start = batch.first if first is None else first
+    for index in indexes:
+        event = truth[start + index]
+        fresh = not event.kept_attempts
+        last = runs[-1] if runs else None
+        if fresh and last and not last.attempts and last.index + last.count == index:
+            runs[-1] = Stored(batch, last.index, last.count + 1)
+        else:
+            runs.append(
+                Stored(batch, index, 1, event.kept_attempts, event.kept_lost, event.not_before)
+            )
+    return runs
+
+
+def _keep(truth: list[Truth], attempts: Iterable[Attempt], at: Callable[[int], int]) -> None:
+    for attempt in attempts:
+        event = truth[at(attempt.position)]
+        event.kept_attempts, event.kept_lost = attempt.attempts, attempt.lost
+        event.not_before = attempt.not_before
