@@ -53,13 +53,20 @@ LEASE_END: Final = 0.1
 ACK_WAIT: Final = 30.0
 """`ack_wait` of a group that names none (protocol: subscriptions)."""
 
+ACKS: Final = 16
+"""Acknowledgements passed on together at most: a quarter of the window, so the rest covers the time
+until the next events come."""
+
+ACK_SECONDS: Final = 0.002
+"""How long an acknowledgement waits for others; not at all when nothing else is in flight."""
+
 STREAMS: Final = 2000
 """Streams open at a time: each has a connection to the broker."""
 
 STOP_SECONDS: Final = 2.0
 """How long an orderly stop takes acknowledgements for what is in flight."""
 
-RELEASE_SECONDS: Final = 5.0
+RELEASE_SECONDS: Final = 1.0
 """How long an orderly stop waits for streams to give back what they held."""
 
 _INITIAL: Final = Message(initial_response=SubscribeTopicEventsResponseInitialAlpha1())
@@ -102,6 +109,9 @@ class Stream:
         self._idle = asyncio.Event()
         self._stopping = asyncio.Event()
         self._subscription: Subscription | None = None
+        self._done: list[Delivery] = []
+        self._due = asyncio.Event()
+        self._flush_due: asyncio.TimerHandle | None = None
 
     async def serve(self, bus: Bus) -> None:
         """Serve the stream until it ends; `release` must follow.
@@ -123,6 +133,7 @@ class Stream:
             self._take(bus, subscription),
             self._write(),
             self._keep(subscription),
+            self._flush_when_due(),
             self._stop_in_order(bus),
         )
 
@@ -131,6 +142,7 @@ class Stream:
 
         It is the one that a serial handler was at; the others come again at once.
         """
+        await self._flush()
         oldest = self._in_flight.oldest
         try:
             if oldest is not None:
@@ -167,11 +179,41 @@ class Stream:
         if item is None:
             log.debug("unknown_event_settled", topic=self.source.topic)
             return
-        await settle(item.delivery, status, self._policy)
+        if status == "SUCCESS":
+            await self._acknowledge(item.delivery)
+        else:
+            await settle(item.delivery, status, self._policy)
         self._setbacks.settled(self.key)
         self._send(following)
         if not self._in_flight:
             self._idle.set()
+
+    async def _acknowledge(self, delivery: Delivery) -> None:
+        """Acknowledge, together with what follows within `ACK_SECONDS`.
+
+        A serial handler answers one event at a time; passed on one by one, each answer would cost
+        a frame to the broker and one back with the next event.
+        """
+        self._done.append(delivery)
+        if len(self._done) >= ACKS or not self._in_flight:
+            await self._flush()
+        elif self._flush_due is None:
+            loop = asyncio.get_running_loop()
+            self._flush_due = loop.call_later(ACK_SECONDS, self._due.set)
+
+    async def _flush(self) -> None:
+        if self._flush_due is not None:
+            self._flush_due.cancel()
+            self._flush_due = None
+        done, self._done = self._done, []
+        for delivery in done:
+            await delivery.ack()
+
+    async def _flush_when_due(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            await self._flush()
 
     async def _take(self, bus: Bus, subscription: Subscription) -> None:
         """Take events from the broker."""

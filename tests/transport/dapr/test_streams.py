@@ -197,6 +197,39 @@ def test_retry_delivers_again() -> None:
     play(script)
 
 
+def test_acknowledgements_are_passed_on_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "ACKS", 3)
+    monkeypatch.setattr(streams, "ACK_SECONDS", 600)
+
+    async def script(stage: Stage) -> None:
+        stream = await stage.stream()
+        await (await stage.app("producer")).publish_many("orders", range(5))
+        for event in (await stream.events(5))[:3]:
+            await stream.answer(event.id)
+        await until_settled(stage, left=2)
+
+    play(script)
+
+
+def test_an_acknowledgement_that_waits_for_others_is_passed_on_when_the_stream_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "ACK_SECONDS", 600)
+
+    async def script(stage: Stage) -> None:
+        stream = await stage.stream()
+        await (await stage.app("producer")).publish_many("orders", range(4))
+        for event in (await stream.events(4))[:3]:
+            await stream.answer(event.id)
+        await stream.call.done_writing()
+        await stream.ended()
+        again = await stage.stream()
+        assert (await again.event()).data == b"3"
+        await no_event(again)
+
+    play(script)
+
+
 def test_an_unknown_status_delivers_again() -> None:
     async def script(stage: Stage) -> None:
         stream = await stage.stream()
