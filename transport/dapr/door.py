@@ -38,6 +38,7 @@ class Door:
         self._broker_health = health
         self._http: HttpServer | None = None
         self._grpc: GrpcServer | None = None
+        self._stopping = False
 
     async def start(self) -> tuple[int | None, int | None]:
         """Connect, where it is known as whom, then listen; the ports of HTTP and of gRPC.
@@ -57,24 +58,33 @@ class Door:
             app_id = config.app_id
             names = [name for name in config.components if config.serves(name, app_id)]
             await asyncio.gather(*(self.buses.get(name, app_id) for name in names))
-        http_port = None
-        if config.http_port is not None:
-            api = HttpApi(config, self.publisher, self.callers, self.metadata, self._health)
-            self._http = HttpServer(api)
-            http_port = await self._http.start(config.host, config.http_port)
-        grpc_port = None
+        return await self._listen()
+
+    async def _listen(self) -> tuple[int | None, int | None]:
+        """Listen for gRPC first: SDKs open their streams as soon as HTTP says that all is well."""
+        config = self.config
+        http_port = grpc_port = None
         if config.grpc_port is not None:
             calls = GrpcApi(self.publisher, self.callers, self.buses, self.metadata)
             self._grpc = GrpcServer(calls)
             grpc_port = await self._grpc.start(config.host, config.grpc_port)
+        if config.http_port is not None:
+            api = HttpApi(config, self.publisher, self.callers, self.metadata, self._health)
+            self._http = HttpServer(api)
+            http_port = await self._http.start(config.host, config.http_port)
         return http_port, grpc_port
 
     async def stop(self) -> None:
         """Answer what was asked, take nothing new, then disconnect; bounded."""
-        servers = [server for server in (self._http, self._grpc) if server is not None]
-        await asyncio.gather(*(server.stop() for server in servers))
+        self._stopping = True  # so that SDKs whose streams end wait for the next start
+        if self._grpc is not None:
+            await self._grpc.stop()
+        if self._http is not None:
+            await self._http.stop()
         await self.buses.stop()
 
     def _health(self) -> str | None:
+        if self._stopping:
+            return "the door is stopping"
         reason = None if self._broker_health is None else self._broker_health()
         return reason or self.buses.health()

@@ -13,7 +13,7 @@ MESSAGE_BYTES: Final = 4 * 1024 * 1024
 CALLS: Final = 10_000
 """Calls and streams at a time; further ones get RESOURCE_EXHAUSTED."""
 
-STOP_SECONDS: Final = 3.0
+STOP_SECONDS: Final = 1.0
 """How long calls under way may take at an orderly stop."""
 
 _OPTIONS: Final = (
