@@ -6,7 +6,7 @@ import resource
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn
 
 import structlog
 import typer
@@ -18,7 +18,11 @@ from actorbus.version import VERSION
 from transport import logs
 from transport.broker import Broker, Config
 from transport.components import DEFAULT, ComponentConfig
+from transport.dapr.config import no_retries
 from transport.doorway import DoorOptions, Doorway, door_options
+
+if TYPE_CHECKING:
+    from transport.dapr.resources.load import Resources
 
 log = structlog.get_logger("actorbus.broker")
 
@@ -135,7 +139,8 @@ def serve(
     """Serve until SIGTERM or Ctrl-C, then stop in order."""
     logs.configure(log_level, log_format)
     _take_all_files()
-    components = _components(resources_path or [])
+    resources = _resources(resources_path or [])
+    components = () if resources is None else resources.components
     config = Config(
         host=host,
         port=port,
@@ -153,6 +158,7 @@ def serve(
             app_id,
             os.environ.get("APP_ID"),
             tokens=tokens is not None,
+            retries=no_retries if resources is None else resources.retries,
         )
         status = _run(config, dapr)
     except ActorbusError as error:
@@ -160,10 +166,10 @@ def serve(
     sys.exit(status)
 
 
-def _components(folders: list[Path]) -> tuple[ComponentConfig, ...]:
-    """What Dapr's resource files define."""
+def _resources(folders: list[Path]) -> "Resources | None":
+    """What Dapr's resource files say; None if there are none."""
     if not folders:
-        return ()
+        return None
     try:
         from transport.dapr.resources.load import load  # noqa: PLC0415 - an extra of its own
     except ImportError as error:
@@ -173,7 +179,7 @@ def _components(folders: list[Path]) -> tuple[ComponentConfig, ...]:
     except ActorbusError as error:
         _fail(str(error), getattr(error, "exit_status", 1))
     resources.log_warnings()
-    return resources.components
+    return resources
 
 
 def _store(given: str | None, components: tuple[ComponentConfig, ...]) -> str | None:

@@ -13,7 +13,7 @@ import structlog
 from actorbus.errors import ActorbusError
 from actorbus.names import check_app_id
 from transport.broker import Broker
-from transport.dapr.config import DoorConfig
+from transport.dapr.config import DoorConfig, RetriesOf, no_retries
 
 if TYPE_CHECKING:
     from transport.dapr.door import Door
@@ -37,11 +37,16 @@ class DoorwayError(ActorbusError):
 
 
 class DoorOptions(msgspec.Struct, frozen=True):
-    """What `serve` was asked for: ports (0 for a free one, None for none), and whose calls."""
+    """What `serve` was asked for: ports (0 for a free one, None for none), and whose calls.
+
+    Attributes:
+        retries: the retry policies of resource files.
+    """
 
     http_port: int | None
     grpc_port: int | None
     app_id: str | None
+    retries: RetriesOf = no_retries
 
 
 def door_options(
@@ -51,6 +56,7 @@ def door_options(
     app_id_of_environment: str | None,
     *,
     tokens: bool,
+    retries: RetriesOf = no_retries,
 ) -> DoorOptions | None:
     """The options, checked; None if no port is asked for.
 
@@ -71,13 +77,13 @@ def door_options(
     if tokens:
         if app_id is not None:
             log.warning("app_id_is_not_used", app_id=app_id, reason="the tokens say who calls")
-        return DoorOptions(http_port, grpc_port, None)
+        return DoorOptions(http_port, grpc_port, None, retries)
     app_id = app_id or app_id_of_environment
     if not app_id:
         raise DoorwayError(
             "the Dapr APIs must know who calls: give --app-id ID, set APP_ID, or give --tokens FILE"
         )
-    return DoorOptions(http_port, grpc_port, check_app_id(app_id))
+    return DoorOptions(http_port, grpc_port, check_app_id(app_id), retries)
 
 
 class Doorway:
@@ -112,6 +118,7 @@ class Doorway:
             app_id=options.app_id,
             specversion=broker.config.specversion,
             tokens=broker.tokens,
+            retries=options.retries,
             broker_token=None if broker.tokens is None else broker.tokens.trust(),
         )
         door = self._make(config, broker.health)

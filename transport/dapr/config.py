@@ -1,11 +1,19 @@
 """What a door is told: where it listens, which brokers are behind it, and for whom it speaks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from transport.auth import Tokens
 from transport.components import DEFAULT
+from transport.dapr.settling import Retries
+
+RetriesOf = Callable[[str, str], Retries | None]
+"""The retry policy for a component and an app ID, if there is one."""
+
+
+def no_retries(_component: str, _app_id: str) -> None:
+    """No policy for anyone."""
 
 
 class DoorConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +28,7 @@ class DoorConfig(msgspec.Struct, frozen=True, kw_only=True):
         components: name of a Dapr pub/sub component → URL of its broker.
         scopes: component → the app IDs that it is for; one that is not named is for all.
         tokens: with them each call shows one, which names its app ID.
+        retries: the retry policies of resource files.
         broker_token: what the door's own connections show to the broker.
     """
 
@@ -32,6 +41,7 @@ class DoorConfig(msgspec.Struct, frozen=True, kw_only=True):
     specversion: str = "0.3"
     tokens: Tokens | None = None
     broker_token: str | None = None
+    retries: RetriesOf = no_retries
 
     def __repr__(self) -> str:
         return f"<DoorConfig of {self.app_id or 'tokens'} on {self.host}>"

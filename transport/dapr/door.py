@@ -65,7 +65,7 @@ class Door:
         config = self.config
         http_port = grpc_port = None
         if config.grpc_port is not None:
-            calls = GrpcApi(self.publisher, self.callers, self.buses, self.metadata)
+            calls = GrpcApi(self.publisher, self.callers, self.buses, self.metadata, config.retries)
             self._grpc = GrpcServer(calls)
             grpc_port = await self._grpc.start(config.host, config.grpc_port)
         if config.http_port is not None:

@@ -179,11 +179,11 @@ def no_entries(component: str, topic: str, reason: str) -> DaprError:
     )
 
 
-def forbidden(component: str, topic: str, app_id: str, reason: str) -> DaprError:
-    """Scopes forbid it."""
+def forbidden(component: str, topic: str, reason: str) -> DaprError:
+    """Scopes forbid it; the broker's reason says it as Dapr does."""
     return DaprError(
         FORBIDDEN,
-        f"topic {topic} is not allowed for app id {app_id}",
+        reason,
         component=component,
         info={"topic": topic, "error": reason},
     )

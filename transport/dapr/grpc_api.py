@@ -20,6 +20,7 @@ from transport.dapr import errors
 from transport.dapr.buses import Buses
 from transport.dapr.call_end import CallEnd
 from transport.dapr.callers import Callers, NotAllowedError
+from transport.dapr.config import RetriesOf, no_retries
 from transport.dapr.delivery import Source
 from transport.dapr.envelope import Publish
 from transport.dapr.errors import DaprError
@@ -51,18 +52,25 @@ class GrpcApi:
         callers: tells who calls.
         buses: opens the connections of streams.
         metadata: what the door tells about itself.
+        retries: the retry policies of streams.
 
     Attributes:
         streams: the open ones.
     """
 
     def __init__(
-        self, publisher: Publisher, callers: Callers, buses: Buses, metadata: Metadata
+        self,
+        publisher: Publisher,
+        callers: Callers,
+        buses: Buses,
+        metadata: Metadata,
+        retries: RetriesOf = no_retries,
     ) -> None:
         self.streams = Streams(buses, metadata)
         self._metadata = metadata
         self._publisher = publisher
         self._callers = callers
+        self._retries = retries
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server serves; it answers UNIMPLEMENTED to what is not in it."""
@@ -128,17 +136,18 @@ class GrpcApi:
         async def subscribe(app_id: str) -> None:
             initial = await _initial_request(context)
             component, topic = initial.pubsub_name, initial.topic
-            self._publisher.check(component, topic)
+            self._publisher.check(component, topic, app_id)
             metadata = dict(initial.metadata)
             source = Source(component, topic, _flag(metadata))
             policy = Policy(
                 dead_letter_topic=initial.dead_letter_topic or None,  # SDKs send "" for none
+                retries=self._retries(component, app_id),
                 ack_wait=_seconds(metadata),
             )
             try:
                 await self.streams.serve(context, app_id, source, policy)
             except ActorbusError as error:
-                raise _refusal(source, app_id, error) from None
+                raise _refusal(source, error) from None
 
         await self._answer(context, subscribe)
 
@@ -216,11 +225,11 @@ def _seconds(metadata: dict[str, str]) -> float | None:
         ) from None
 
 
-def _refusal(source: Source, app_id: str, error: ActorbusError) -> Exception:
+def _refusal(source: Source, error: ActorbusError) -> Exception:
     if isinstance(error, DaprError):
         return error
     if isinstance(error, RefusedError) and error.code == ErrorCode.FORBIDDEN:
-        return errors.forbidden(source.component, source.topic, app_id, error.message)
+        return errors.forbidden(source.component, source.topic, error.message)
     if isinstance(error, RefusedError):
         return CallEnd(grpc.StatusCode.INVALID_ARGUMENT, error.message)
     return CallEnd(grpc.StatusCode.UNAVAILABLE, error.message)

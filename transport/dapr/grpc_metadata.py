@@ -20,7 +20,7 @@ def metadata_response(metadata: Metadata, app_id: str) -> GetMetadataResponse:
         runtime_version=VERSION,
         registered_components=[
             RegisteredComponents(name=name, type=TYPE, version="v1", capabilities=CAPABILITIES)
-            for name in metadata.components
+            for name in metadata.components_of(app_id)
         ],
         extended_metadata=metadata.extended(app_id),
         subscriptions=[_subscription(one) for one in metadata.subscriptions(app_id)],

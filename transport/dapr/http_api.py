@@ -104,7 +104,7 @@ class HttpApi:
     ) -> None:
         app_id = self._caller(headers)
         component = target.component
-        self._publisher.check(component, target.topic)
+        self._publisher.check(component, target.topic, app_id)
         metadata = _metadata(component, scope["query_string"])
         body = await _body(component, receive, headers)
         content_type = headers.get(b"content-type", b"").decode("latin-1")
@@ -119,7 +119,7 @@ class HttpApi:
     ) -> None:
         app_id = self._caller(headers)
         component, topic = target.component, target.topic
-        self._publisher.check(component, topic)
+        self._publisher.check(component, topic, app_id)
         metadata = _metadata(component, scope["query_string"])
         entries = read_entries(component, topic, await _body(component, receive, headers))
         failed = await self._publisher.publish_bulk(

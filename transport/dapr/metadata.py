@@ -44,14 +44,13 @@ class Metadata:
     """The door's own data, apart for each app ID. Args: config: the components."""
 
     def __init__(self, config: DoorConfig) -> None:
-        self.components = tuple(config.components)
         self._config = config
         self._extended: dict[str, dict[str, str]] = {}
         self._subscriptions: dict[str, list[Subscribed]] = {}
 
     def components_of(self, app_id: str) -> list[str]:
         """The components that an app has."""
-        return [name for name in self.components if self._config.serves(name, app_id)]
+        return [name for name in self._config.components if self._config.serves(name, app_id)]
 
     def subscribe(self, app_id: str, subscribed: Subscribed) -> None:
         """Show a subscription, as often as it is given."""

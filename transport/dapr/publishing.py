@@ -55,29 +55,24 @@ class Publisher:
     def __init__(self, buses: Buses, config: DoorConfig) -> None:
         self._buses = buses
         self._config = config
-        self._components = config.components
         self._specversion = config.specversion
 
-    def check(self, component: str, topic: str) -> None:
-        """Check that a call names a component and a topic.
+    def check(self, component: str, topic: str, app_id: str) -> None:
+        """Check that a call names a topic, and a component that the app has.
 
         Raises:
-            DaprError: it does not, or there is no such component.
+            DaprError: it does not, or there is no such component for it.
         """
-        if component in self._components and topic:
+        serves = self._config.serves(component, app_id)
+        if serves and topic:
             return
-        if not self._components:
+        if not self._config.components:
             raise errors.not_configured()
         if not component:
             raise errors.name_empty()
-        if component not in self._components:
+        if not serves:
             raise errors.not_found(component)
         raise errors.topic_empty(component)
-
-    def _check(self, component: str, topic: str, app_id: str) -> None:
-        self.check(component, topic)
-        if not self._config.serves(component, app_id):
-            raise errors.not_found(component)
 
     async def publish(self, request: Publish) -> None:
         """Publish one event; returns once it is durable.
@@ -85,7 +80,7 @@ class Publisher:
         Raises:
             DaprError: whatever goes wrong.
         """
-        self._check(request.component, request.topic, request.app_id)
+        self.check(request.component, request.topic, request.app_id)
         envelope = wrap(request, self._specversion)
         key = request.component, request.app_id
         try:
@@ -108,7 +103,7 @@ class Publisher:
         Raises:
             DaprError: the request as a whole is wrong, and nothing of it is published.
         """
-        self._check(component, topic, app_id)
+        self.check(component, topic, app_id)
         _check_ids(component, topic, entries)
         requests = [
             Publish(
@@ -205,7 +200,7 @@ def _refusal(request: Publish, error: ActorbusError) -> DaprError:
         if error.code == ErrorCode.INVALID_EVENT:
             return errors.bad_envelope(component, topic, error.message)
         if error.code == ErrorCode.FORBIDDEN:
-            return errors.forbidden(component, topic, request.app_id, error.message)
+            return errors.forbidden(component, topic, error.message)
         if error.code == ErrorCode.INVALID_NAME:
             return errors.publish_failed(component, topic, error.message, errors.NOT_A_TOPIC)
     return errors.publish_failed(component, topic, str(error))

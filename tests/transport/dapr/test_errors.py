@@ -18,7 +18,7 @@ ROWS = [
     (errors.bad_envelope("pubsub", "t", "why"), 400, 3, "EVENTS_SER", "MARSHAL_ENVELOPE"),
     (errors.bad_entries("pubsub", "t", "why"), 400, 3, "EVENTS_SER", "MARSHAL_EVENTS"),
     (errors.no_entries("pubsub", "t", "why"), 400, 3, "EVENTS_SER", "UNMARSHAL_EVENTS"),
-    (errors.forbidden("pubsub", "t", "shop", "why"), 403, 7, "FORBIDDEN", "FORBIDDEN"),
+    (errors.forbidden("pubsub", "t", "why"), 403, 7, "FORBIDDEN", "FORBIDDEN"),
     (errors.vanished("pubsub", "t"), 400, 5, "NOT_FOUND", "TEST_NOT_FOUND"),
     (errors.publish_failed("pubsub", "t", "why"), 500, 13, "PUBLISH_MESSAGE", "PUBLISH_MESSAGE"),
 ]
@@ -44,7 +44,7 @@ def test_a_row_has_daprs_codes(
         (errors.not_found("x"), "pubsub x is not found"),
         (errors.topic_empty("pubsub"), "topic is empty in pubsub pubsub"),
         (errors.name_empty(), "pubsub name is empty"),
-        (errors.forbidden("p", "t", "shop", "why"), "topic t is not allowed for app id shop"),
+        (errors.forbidden("p", "t", "topic t is not allowed"), "topic t is not allowed"),
         (errors.publish_failed("p", "t", "e"), "error when publishing to topic t in pubsub p: e"),
         (errors.no_cloud_event("p", "t"), "cannot create cloudevent"),
         (errors.bad_metadata("p", "e"), "failed deserializing metadata. Error: e"),

@@ -160,7 +160,7 @@ def test_a_failure_of_our_own_is_logged_and_told_by_its_code_alone(
     play: DoorPlayer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def script(house: House) -> None:
-        house.door.publisher._components = None  # type: ignore[assignment]  # breaks it
+        house.door.publisher._config = None  # type: ignore[assignment]  # breaks it
         answer = await house.post(PUBLISH, "secret")
         assert (answer.status, answer.code) == (500, "ERR_INTERNAL")
         assert b"secret" not in answer.body

@@ -14,9 +14,10 @@ from transport.dapr.resources.declared import subscription
 from transport.dapr.resources.document import Document, document
 from transport.dapr.resources.errors import Place, ResourceError
 from transport.dapr.resources.nodes import documents
-from transport.dapr.resources.resiliency import Resiliency, Retry, resiliency
+from transport.dapr.resources.resiliency import Resiliency, resiliency
 from transport.dapr.resources.settings import Secrets
 from transport.dapr.resources.subscription import Subscription
+from transport.dapr.settling import Retries
 
 log = structlog.get_logger("actorbus.dapr")
 
@@ -38,10 +39,10 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     policies: tuple[Resiliency, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    def retry(self, component: str, app_id: str) -> Retry | None:
+    def retries(self, component: str, app_id: str) -> Retries | None:
         """The policy for an app's groups of a component; the last file's that has one."""
-        found = (one.retry(component, app_id) for one in reversed(self.policies))
-        return next((retry for retry in found if retry is not None), None)
+        found = (one.retries(component, app_id) for one in reversed(self.policies))
+        return next((retries for retries in found if retries is not None), None)
 
     def subscriptions_of(self, app_id: str) -> tuple[Subscription, ...]:
         """The declared subscriptions that are for an app."""

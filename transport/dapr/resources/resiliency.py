@@ -1,4 +1,4 @@
-"""Resiliency files: how failed deliveries are tried again, as options of groups.
+"""Resiliency files: how failed deliveries are tried again, which their group sees to.
 
 Dapr's sidecar tries again within one delivery; here the broker does, and its count survives a
 restart. Of everything else that a policy may say nothing is done, with a warning.
@@ -13,6 +13,7 @@ from actorbus.limits import BACKOFF_MS
 from transport.dapr.resources.document import Document, Warn
 from transport.dapr.resources.durations import MALFORMED, milliseconds
 from transport.dapr.resources.nodes import Fields, Value
+from transport.dapr.settling import Retries
 
 FIRST_MS: Final = 500
 """First interval of an exponential policy (the default of Dapr's back-off library)."""
@@ -35,22 +36,6 @@ DEFAULTS: Final = (
 """Policies for components that no target names, the most specific first."""
 
 
-class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """How a group's failed deliveries are tried again: options of the protocol.
-
-    Attributes:
-        max_attempts: deliveries before giving up, the first included; 0: without end.
-    """
-
-    backoff_ms: int
-    max_backoff_ms: int
-    max_attempts: int
-
-    def options(self) -> dict[str, int]:
-        """The `options` of a subscribe frame."""
-        return msgspec.structs.asdict(self)
-
-
 class Resiliency(msgspec.Struct, frozen=True):
     """What one file says of deliveries.
 
@@ -60,11 +45,11 @@ class Resiliency(msgspec.Struct, frozen=True):
         scopes: the app IDs that it is for; none: all.
     """
 
-    targets: Mapping[str, Retry | None]
-    default: Retry | None
+    targets: Mapping[str, Retries | None]
+    default: Retries | None
     scopes: tuple[str, ...] = ()
 
-    def retry(self, component: str, app_id: str) -> Retry | None:
+    def retries(self, component: str, app_id: str) -> Retries | None:
         """The policy for an app's groups of a component, if there is one."""
         if self.scopes and app_id not in self.scopes:
             return None
@@ -94,11 +79,11 @@ def _warn_of_rest(fields: Fields, names: tuple[str, ...], warn: Warn) -> None:
             warn(value.place, f"{value.path} is ignored: only retries of deliveries are mapped")
 
 
-def _retries(defined: Mapping[str, Value], warn: Warn) -> dict[str, Retry]:
+def _retries(defined: Mapping[str, Value], warn: Warn) -> dict[str, Retries]:
     return {name: _retry(value.fields(), warn) for name, value in defined.items()}
 
 
-def _retry(fields: Fields, warn: Warn) -> Retry:
+def _retry(fields: Fields, warn: Warn) -> Retries:
     policy = fields.get("policy")
     kind = "constant" if policy is None else policy.text().lower()
     duration = _interval(fields.get("duration"), DURATION_MS)
@@ -110,10 +95,9 @@ def _retry(fields: Fields, warn: Warn) -> Retry:
     attempts = 0 if retries < 0 else retries + 1
     match kind:
         case "constant":
-            return Retry(backoff_ms=duration, max_backoff_ms=duration, max_attempts=attempts)
+            return Retries(attempts, duration / 1000, duration / 1000)
         case "exponential":
-            first = min(FIRST_MS, longest)
-            return Retry(backoff_ms=first, max_backoff_ms=longest, max_attempts=attempts)
+            return Retries(attempts, min(FIRST_MS, longest) / 1000, longest / 1000)
     assert policy is not None
     raise policy.error(f"must be constant or exponential, not {policy.text()[:40]!r}")
 
@@ -129,8 +113,8 @@ def _interval(value: Value | None, default: int) -> int:
 
 
 def _targets(
-    document: Document, retries: Mapping[str, Retry], warn: Warn
-) -> dict[str, Retry | None]:
+    document: Document, retries: Mapping[str, Retries], warn: Warn
+) -> dict[str, Retries | None]:
     targets = document.spec.get("targets")
     if targets is None:
         return {}
@@ -141,7 +125,7 @@ def _targets(
     return {name: _target(value.fields(), retries, warn) for name, value in named.items()}
 
 
-def _target(fields: Fields, retries: Mapping[str, Retry], warn: Warn) -> Retry | None:
+def _target(fields: Fields, retries: Mapping[str, Retries], warn: Warn) -> Retries | None:
     _warn_of_rest(fields, ("outbound",), warn)
     inbound = fields.get("inbound")
     if inbound is None:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from actorbus.options import check_options
+from actorbus.client.subscribe_options import to_wire
 from tests.transport.dapr.resources.kit import Folder
 from transport.dapr.resources.durations import milliseconds
 from transport.dapr.resources.load import Resources
-from transport.dapr.resources.resiliency import Retry
+from transport.dapr.settling import Policy, Retries
 
 HEAD = """\
 apiVersion: dapr.io/v1alpha1
@@ -24,32 +24,36 @@ def policy(name: str, text: str) -> str:
     return f"      {name}: {{{text}}}\n"
 
 
-def retry_of(folder: Folder, text: str) -> Retry | None:
+def retry_of(folder: Folder, text: str) -> Retries | None:
     resources = folder.load(HEAD + policy("mine", text) + TARGET % "mine")
-    return resources.retry("pubsub", "shop")
+    return resources.retries("pubsub", "shop")
 
 
 @pytest.mark.parametrize(
-    ("text", "backoff_ms", "max_backoff_ms", "max_attempts"),
+    ("text", "attempts", "backoff", "max_backoff"),
     [
-        ("policy: constant, duration: 2s, maxRetries: 3", 2_000, 2_000, 4),
-        ("policy: constant", 5_000, 5_000, 0),
-        ("duration: 250", 250, 250, 0),
-        ("policy: Exponential, maxInterval: 15s, maxRetries: -1", 500, 15_000, 0),
-        ("policy: exponential, maxRetries: 10", 500, 60_000, 11),
-        ("policy: exponential, maxInterval: 100ms", 100, 100, 0),
-        ("policy: constant, duration: 0s, maxRetries: 0", 10, 10, 1),
-        ("policy: constant, duration: 48h", 3_600_000, 3_600_000, 0),
+        ("policy: constant, duration: 2s, maxRetries: 3", 4, 2, 2),
+        ("policy: constant", 0, 5, 5),
+        ("duration: 250", 0, 0.25, 0.25),
+        ("policy: Exponential, maxInterval: 15s, maxRetries: -1", 0, 0.5, 15),
+        ("policy: exponential, maxRetries: 10", 11, 0.5, 60),
+        ("policy: exponential, maxInterval: 100ms", 0, 0.1, 0.1),
+        ("policy: constant, duration: 0s, maxRetries: 0", 1, 0.01, 0.01),
+        ("policy: constant, duration: 48h", 0, 3600, 3600),
     ],
 )
 def test_retries_are_options_of_the_group(
-    folder: Folder, text: str, backoff_ms: int, max_backoff_ms: int, max_attempts: int
+    folder: Folder, text: str, attempts: int, backoff: float, max_backoff: float
 ) -> None:
-    retry = retry_of(folder, text)
-    assert retry == Retry(
-        backoff_ms=backoff_ms, max_backoff_ms=max_backoff_ms, max_attempts=max_attempts
-    )
-    check_options(retry.options())
+    retries = retry_of(folder, text)
+    assert retries == Retries(attempts, backoff, max_backoff)
+    options = to_wire(Policy("failed", retries).options())
+    assert options == {
+        "dead_letter_topic": "failed",
+        "max_attempts": attempts,
+        "backoff_ms": backoff * 1000,
+        "max_backoff_ms": max_backoff * 1000,
+    }
 
 
 @pytest.mark.parametrize(
@@ -83,27 +87,27 @@ def test_the_most_specific_default_counts_for_components_that_are_not_named(
     text = HEAD
     for seconds, name in enumerate(names, 1):
         text += policy(name, f"duration: {seconds}s")
-        found = folder.load(text).retry("other", "shop")
+        found = folder.load(text).retries("other", "shop")
         assert found is not None
-        assert found.backoff_ms == seconds * 1_000
+        assert found.backoff == seconds
 
 
 def test_a_component_that_is_named_without_a_retry_has_none(folder: Folder) -> None:
     text = HEAD + policy("DefaultRetryPolicy", "") + TARGET.replace("retry: %s", "")
     resources = folder.load(text)
-    assert resources.retry("pubsub", "shop") is None
-    assert resources.retry("other", "shop") is not None
+    assert resources.retries("pubsub", "shop") is None
+    assert resources.retries("other", "shop") is not None
 
 
 def test_scopes_are_the_apps_that_it_is_for(folder: Folder) -> None:
     text = f"{HEAD}{policy('mine', '')}{TARGET % 'mine'}scopes: [shop]\n"
     resources = folder.load(text)
-    assert resources.retry("pubsub", "shop") is not None
-    assert resources.retry("pubsub", "audit") is None
+    assert resources.retries("pubsub", "shop") is not None
+    assert resources.retries("pubsub", "audit") is None
 
 
 def test_without_files_there_is_no_policy() -> None:
-    assert Resources().retry("pubsub", "shop") is None
+    assert Resources().retries("pubsub", "shop") is None
 
 
 def test_what_is_not_mapped_is_warned_of_by_name(folder: Folder) -> None:

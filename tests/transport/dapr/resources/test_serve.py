@@ -57,7 +57,7 @@ def test_without_the_extra_one_line_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "transport.dapr.resources.load", None)
     with pytest.raises(SystemExit) as caught:
-        cli._components([tmp_path])
+        cli._resources([tmp_path])
     assert caught.value.code == 1
     assert capsys.readouterr().err.endswith(": pip install 'actorbus[dapr]'\n")
 
