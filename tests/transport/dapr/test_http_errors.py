@@ -128,7 +128,7 @@ def test_a_publish_that_the_broker_forbids_is_403(play: DoorPlayer) -> None:
         bus = await house.door.buses.get("pubsub", "shop")
 
         async def refuse(*_: object, **__: object) -> str:
-            raise RefusedError(ErrorCode.FORBIDDEN, "scopes forbid it")
+            raise RefusedError(ErrorCode.FORBIDDEN, "topic orders is not allowed for app id shop")
 
         bus.publish = refuse  # type: ignore[method-assign]  # a broker with scopes
         answer = await house.post(PUBLISH, "x")
