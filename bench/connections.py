@@ -7,6 +7,8 @@ from typing import Final
 from bench.broker import Broker, serving
 from bench.messages import IdleTask
 from bench.options import ConnectionsOptions
+from bench.peers.house import house
+from bench.peers.relay import Relay
 from bench.processes import running
 from bench.progress import Display
 from bench.results import Idle
@@ -25,6 +27,11 @@ async def run_round(options: ConnectionsOptions, display: Display) -> Idle:
     Raises:
         BenchError: they could not be opened, or the broker does not start.
     """
+    if options.bare:
+        async with house() as servers:
+            relay = await Relay(many=False).serve(servers)
+            url = f"{relay.address['ws']}/subscribe/idle"
+            return await _run(options, Broker(url, relay.usage), display)
     async with serving(options.url, options.store) as broker:
         return await _run(options, broker, display)
 
@@ -33,7 +40,11 @@ async def _run(options: ConnectionsOptions, broker: Broker, display: Display) ->
     display.phase(f"opening {options.count} connections")
     before = await asyncio.to_thread(broker.usage)
     task = IdleTask(
-        url=broker.url, app_id="bench-idle", encoding=options.encoding, connections=options.count
+        url=broker.url,
+        app_id="bench-idle",
+        encoding=options.encoding,
+        connections=options.count,
+        bare=options.bare,
     )
     allowed = OPEN_SECONDS * (1 + options.count / 1000)
     async with running("bench.idler", [("the idle app", task)], allowed):

@@ -1,8 +1,10 @@
 """A process with many idle connections: `python -m bench.idler TASK`."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Final
+
+from websockets.asyncio.client import connect
 
 import actorbus
 from bench.app import Bench, main
@@ -19,11 +21,8 @@ async def work(task: IdleTask, bench: Bench) -> None:
 
     async def open_one(number: int) -> None:
         nonlocal opened
-        bus = actorbus.connect(
-            task.url, app_id=task.app_id, instance=f"idle-{number}", encoding=task.encoding
-        )
         async with slots:
-            await stack.enter_async_context(bus)
+            await stack.enter_async_context(_connection(task, number))
         opened += 1
 
     async with AsyncExitStack() as stack:
@@ -34,6 +33,14 @@ async def work(task: IdleTask, bench: Bench) -> None:
         progress.cancel()
         bench.tell(Ready())
         await bench.order()
+
+
+def _connection(task: IdleTask, number: int) -> AbstractAsyncContextManager[object]:
+    if task.bare:
+        return connect(task.url, compression=None)
+    return actorbus.connect(
+        task.url, app_id=task.app_id, instance=f"idle-{number}", encoding=task.encoding
+    )
 
 
 if __name__ == "__main__":

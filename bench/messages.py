@@ -78,12 +78,13 @@ class PeerSubscriberTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IdleTask(msgspec.Struct, frozen=True, kw_only=True):
-    """Open so many connections and leave them alone."""
+    """Open so many connections and leave them alone; bare ones know nothing of actorbus."""
 
     url: str
     app_id: str
     encoding: Encoding
     connections: int
+    bare: bool
 
 
 class TopicsTask(msgspec.Struct, frozen=True, kw_only=True):

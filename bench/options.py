@@ -72,11 +72,13 @@ class ConnectionsOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         count: connections opened.
         idle: seconds for which they then do nothing, while the broker's CPU is measured.
+        bare: open them to a bare `websockets` server instead: what no broker over it can be below.
         url, store, encoding, rounds, out, name: as in `LoadOptions`.
     """
 
     count: int = 1000
     idle: float = 3.0
+    bare: bool = False
     url: str | None = None
     store: str = TEMPORARY
     encoding: Encoding = "msgpack"
@@ -182,8 +184,12 @@ def _connections(arguments: Sequence[str]) -> ConnectionsOptions:
     )
     parser.add_argument("--count", type=whole, default=1000, metavar="N", help="connections")
     parser.add_argument("--idle", type=seconds, default=3.0, metavar="S", help="seconds idle")
+    parser.add_argument("--bare", action="store_true", help="to a bare websockets server")
     _add_common(parser)
-    return msgspec.convert(_given(parser, arguments), ConnectionsOptions)
+    options = msgspec.convert(_given(parser, arguments), ConnectionsOptions)
+    if options.bare and options.url is not None:
+        raise BenchError("--bare starts a server of its own; leave out --url")
+    return options
 
 
 def _topics(arguments: Sequence[str]) -> TopicsOptions:

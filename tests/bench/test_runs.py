@@ -57,6 +57,13 @@ def test_idle_connections_are_counted_and_weighed(tmp_path: Path) -> None:
     assert result["median"]["kib_each"] > 0
 
 
+def test_idle_connections_may_go_to_a_bare_server(tmp_path: Path) -> None:
+    result = run(tmp_path, "connections", "--bare", "--count", "20", "--idle", "0.1")
+
+    assert result["options"]["bare"] is True
+    assert result["median"]["kib_each"] > 0
+
+
 def test_many_topics_are_weighed_and_loaded(tmp_path: Path) -> None:
     median = run(tmp_path, "topics", "--count", "20", "--duration", "0.3")["median"]
 
