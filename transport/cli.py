@@ -179,6 +179,12 @@ def _resources(folders: list[Path]) -> "Resources | None":
     except ActorbusError as error:
         _fail(str(error), getattr(error, "exit_status", 1))
     resources.log_warnings()
+    if resources.subscriptions:
+        log.warning(
+            "subscriptions are not served here",
+            subscriptions=len(resources.subscriptions),
+            reason="they are for apps that are called: actorbus sidecar --resources-path DIR",
+        )
     return resources
 
 

@@ -1,5 +1,6 @@
 """`serve --resources-path` as a process of its own."""
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from tests.transport.dapr.resources.kit import component_text
+from tests.transport.dapr.resources.test_declared import FIRST
+from tests.transport.stores.rabbitmq.support import declared
 from tests.transport.test_cli_serve import listening, run, serving
 from transport import cli
 from transport.components import ComponentConfig
@@ -33,6 +36,30 @@ def test_components_of_files_are_served_with_their_scopes(tmp_path: Path) -> Non
         _, log = process.communicate(timeout=15)
     assert f"{tmp_path}/a.yaml:9: colour is unknown to pubsub.in-memory here and ignored" in log
     assert not (tmp_path / "actorbus.db").exists()
+
+
+def test_subscriptions_are_said_to_be_the_sidecars(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(FIRST)
+    with serving("--store", "memory:", "--resources-path", str(tmp_path)) as process:
+        listening(process)
+        process.terminate()
+        _, log = process.communicate(timeout=15)
+    assert "actorbus sidecar --resources-path DIR" in log
+
+
+def test_a_rabbitmq_component_is_served_in_daprs_format(tmp_path: Path, rabbitmq_url: str) -> None:
+    text = component_text("pubsub.rabbitmq", f"connectionString: {rabbitmq_url}", "durable: true")
+    (tmp_path / "a.yaml").write_text(text)
+    with (
+        serving("--store", "memory:", "--resources-path", str(tmp_path)) as process,
+        connect(f"{listening(process)}/components/orders") as app,
+    ):
+        say(app, "hello", app_id="shop")
+        assert say(app, "subscribe", topic="orders")["type"] == "subscribed"
+        app.send(json.dumps({"type": "publish", "topic": "orders", "data": 1}))
+        delivered = json.loads(app.recv(10))
+        assert delivered["deliveries"][0]["event"]["data"] == 1
+        assert asyncio.run(declared(rabbitmq_url, "shop-orders"))  # the name that Dapr gives it
 
 
 def test_a_file_that_is_wrong_ends_in_one_line(tmp_path: Path) -> None:
