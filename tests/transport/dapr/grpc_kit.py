@@ -22,6 +22,7 @@ from transport.dapr.grpc_api import GrpcApi
 from transport.dapr.grpc_server import GrpcServer
 from transport.dapr.metadata import Metadata
 from transport.dapr.publishing import Publisher
+from transport.dapr.settling import Retries
 
 DEADLINE: Final = 8.0
 """Seconds that any one thing may take to come."""
@@ -136,14 +137,13 @@ Script = Callable[[Stage], Awaitable[None]]
 
 
 @asynccontextmanager
-async def staged(
-    config: Mapping[str, Any], tokens: Tokens | None, app_id: str | None
-) -> AsyncIterator[Stage]:
+async def staged(config: Mapping[str, Any], door: Mapping[str, Any]) -> AsyncIterator[Stage]:
     broker = Broker(Config(port=0, store="memory:", grace_seconds=0.0, **config))
     url = await broker.start()
-    door = DoorConfig(components={"pubsub": url}, app_id=app_id, tokens=tokens)
-    buses = Buses(door)
-    api = GrpcApi(Publisher(buses, door), Callers(door), buses, Metadata(door))
+    settings = DoorConfig(components={"pubsub": url}, **door)
+    buses = Buses(settings)
+    publisher, callers = Publisher(buses, settings), Callers(settings)
+    api = GrpcApi(publisher, callers, buses, Metadata(settings), settings.retries)
     server = GrpcServer(api)
     stage = Stage(url, server, api, await server.start("127.0.0.1", 0))
     try:
@@ -160,12 +160,15 @@ def play(
     *,
     tokens: Tokens | None = None,
     app_id: str | None = "shop",
+    retries: Retries | None = None,
     **config: Any,
 ) -> None:
     """Run a script against a broker and an API of its own; nothing may be logged as an error."""
 
+    door = {"tokens": tokens, "app_id": app_id, "retries": lambda component, app: retries}
+
     async def run() -> None:
-        async with asyncio.timeout(SCRIPT_DEADLINE), staged(config, tokens, app_id) as stage:
+        async with asyncio.timeout(SCRIPT_DEADLINE), staged(config, door) as stage:
             await script(stage)
 
     with structlog.testing.capture_logs() as entries:

@@ -16,6 +16,7 @@ from tests.transport.dapr.grpc_kit import (
     play,
 )
 from transport.dapr import streams
+from transport.dapr.settling import Retries
 
 UNKNOWN = grpc.StatusCode.UNKNOWN
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -256,6 +257,22 @@ def test_the_first_failure_goes_to_the_dead_letter_topic_where_one_is_set(status
         await until_settled(stage)
 
     play(script)
+
+
+def test_a_retry_policy_delivers_again_before_the_dead_letter_topic() -> None:
+    retries = Retries(attempts=3, backoff=0.01, max_backoff=0.01)
+
+    async def script(stage: Stage) -> None:
+        stream = await stage.stream(dead_letter_topic="dead")
+        dead = await stage.stream("dead")
+        await stage.publish(b"x")
+        for _ in range(3):
+            await stream.answer((await stream.event()).id, RETRY)
+        letter = await dead.event()
+        assert letter.extensions["deadletterattempts"] == 3
+        await no_event(stream)
+
+    play(script, retries=retries)
 
 
 def test_drop_without_a_dead_letter_topic_settles() -> None:
