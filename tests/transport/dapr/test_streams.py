@@ -422,17 +422,18 @@ def test_an_orderly_stop_ends_streams_with_unavailable() -> None:
     play(script)
 
 
-def test_an_orderly_stop_takes_acknowledgements() -> None:
+def test_an_orderly_stop_takes_acknowledgements_and_delivers_nothing_new() -> None:
     async def script(stage: Stage) -> None:
         stream = await stage.stream()
         await stage.publish(b"x")
         event = await stream.event()
         stop = asyncio.ensure_future(stage.server.stop())
-        await asyncio.sleep(0)
+        for _ in range(3):  # round trips, in which the stop has begun
+            await stage.publish(b"new")
         await stream.answer(event.id)
         assert (await stream.ended())[0] == UNAVAILABLE
         await stop
-        assert await backlog(stage) == 0
+        assert await backlog(stage) == 3
 
     play(script)
 
