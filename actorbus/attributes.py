@@ -9,9 +9,10 @@ What an attribute may be:
 - An attribute that is null is unset, as CloudEvents' JSON format has it: callers drop it.
 """
 
+import functools
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from cloudevents.core.exceptions import CloudEventValidationError
@@ -30,6 +31,11 @@ _OPTIONAL: Final = {
     V03: frozenset({"datacontenttype", "datacontentencoding", "schemaurl", "subject", "time"}),
     V10: frozenset({"datacontenttype", "dataschema", "subject", "time"}),
 }
+_TEXTS: Final = {version: names.union(_REQUIRED) for version, names in _OPTIONAL.items()}
+_A_TIME: Final = datetime(2020, 1, 1, tzinfo=UTC)
+_REMEMBERED_CHARACTERS: Final = 512
+"""Longest set of names that is remembered: some 1 MiB for all of them."""
+
 _NAME: Final = re.compile("[a-z0-9]+")
 _NONCHARACTERS: Final = "".join(
     chr(plane << 16 | low) for plane in range(17) for low in (65534, 65535)
@@ -51,16 +57,19 @@ def check_attributes(attributes: Mapping[Any, Any]) -> None:
     version = attributes.get("specversion")
     if not isinstance(version, str) or version not in _VERSIONS:
         raise _wrong("specversion", "must be '0.3' or '1.0'", version)
-    for name in _REQUIRED:
-        if name not in attributes:
-            raise InvalidEventError(f"attribute {name!r} is missing")
-    texts = _OPTIONAL[version].union(_REQUIRED)
+    names = tuple(attributes)
+    check = _check_names if _few_and_short(names) else _check_names.__wrapped__
+    check(version, names)
+    texts = _TEXTS[version]
     for name, value in attributes.items():
+        if type(value) is str and value and value.isprintable():
+            continue
         if name in texts:
             check_text(name, value)
         else:
             _check_extension(name, value)
-    _check_version(version, dict(attributes))
+    if "time" in attributes:
+        _check_time(attributes["time"])
 
 
 def check_text(name: str, value: Any) -> str:
@@ -86,8 +95,38 @@ def check_attribute_name(name: Any) -> None:
         raise InvalidEventError(f"attribute name {quote(name)} must consist of a-z and 0-9")
 
 
-def _check_extension(name: Any, value: Any) -> None:
-    check_attribute_name(name)
+def _few_and_short(names: tuple[Any, ...]) -> bool:
+    """Whether a set of names may be remembered."""
+    try:
+        return len("".join(names)) <= _REMEMBERED_CHARACTERS
+    except TypeError:  # one of them is no text
+        return False
+
+
+@functools.lru_cache(maxsize=1024)
+def _check_names(version: str, names: tuple[Any, ...]) -> None:
+    """Check which attributes there are; sets of names that are right are remembered.
+
+    The cloudevents package has the last word. What it looks at beside the names, the types of
+    values and whether they are empty, is checked here too, so it is asked once for each set.
+    """
+    for name in _REQUIRED:
+        if name not in names:
+            raise InvalidEventError(f"attribute {name!r} is missing")
+    for name in names:
+        check_attribute_name(name)
+    sample: dict[str, Any] = dict.fromkeys(names, "text")
+    sample["specversion"] = version
+    if "time" in sample:
+        sample["time"] = _A_TIME
+    try:
+        _VERSIONS[version](sample)
+    except CloudEventValidationError as error:
+        name, reasons = next(iter(error.errors.items()))
+        raise InvalidEventError(f"attribute {quote(name)}: {reasons[0]}") from None
+
+
+def _check_extension(name: str, value: Any) -> None:
     if isinstance(value, str):
         if value:  # unlike the specified attributes an extension may be empty
             check_text(name, value)
@@ -98,27 +137,19 @@ def _check_extension(name: Any, value: Any) -> None:
         raise _wrong(name, "must be text, an integer, a boolean or bytes", value)
 
 
-def _check_version(version: str, attributes: dict[str, Any]) -> None:
-    """Ask the cloudevents package; it changes its argument, so that must be a copy."""
-    if "time" in attributes:
-        attributes["time"] = _parse_time(attributes["time"])
-    try:
-        _VERSIONS[version](attributes)
-    except CloudEventValidationError as error:
-        name, reasons = next(iter(error.errors.items()))
-        raise InvalidEventError(f"attribute {quote(name)}: {reasons[0]}") from None
-
-
-def _parse_time(text: str) -> datetime:
-    """Read RFC 3339, with its leap seconds and lower case letters, which datetime lacks."""
+@functools.lru_cache(maxsize=64)
+def _check_time(text: str) -> None:
+    """Check for RFC 3339, with its leap seconds and lower case letters, which datetime lacks."""
     found = _TIME.fullmatch(text)
     if found:
         day, hour, minute, second, _, offset = found.groups()
         second = "59" if second == "60" else second
         try:
-            return datetime.fromisoformat(f"{day}T{hour}:{minute}:{second}{offset.upper()}")
+            datetime.fromisoformat(f"{day}T{hour}:{minute}:{second}{offset.upper()}")
         except ValueError:  # a day or an offset that does not exist
             pass
+        else:
+            return
     raise _wrong("time", "must be a timestamp of RFC 3339", text)
 
 

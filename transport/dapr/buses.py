@@ -73,6 +73,7 @@ class Buses:
         if task is None:
             self._check_room()
             task = asyncio.create_task(self._connect(key))
+            task.add_done_callback(_seen)
             self._opening[key] = task
         return await asyncio.shield(task)
 
@@ -123,3 +124,9 @@ class Buses:
             del self._opening[key]
         self._open[key] = bus
         return bus
+
+
+def _seen(task: asyncio.Task[Bus]) -> None:
+    """Its error is logged; there may be nobody left who waits for it."""
+    if not task.cancelled():
+        task.exception()

@@ -10,8 +10,8 @@ What becomes of the body, by its content type:
 """
 
 import functools
+import random
 import time
-import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -132,7 +132,7 @@ def _attributes(request: Publish, specversion: str, content_type: str) -> dict[s
     if request.metadata:
         _override(event, overrides(request.metadata))
     if not event["id"]:
-        event["id"] = str(uuid.uuid4())
+        event["id"] = _new_id()
     return event
 
 
@@ -218,7 +218,18 @@ def _complete(event: dict[str, Any], request: Publish, specversion: str) -> None
         ("type", EVENT_TYPE),
         ("specversion", specversion),
     ):
-        event[name] = event.get(name) or value or str(uuid.uuid4())
+        event[name] = event.get(name) or value or _new_id()
+
+
+def _new_id() -> str:
+    """A random UUID of version 4; `uuid.uuid4` takes four times as long.
+
+    It names an event and keeps no secret, so the process's generator will do, which Python seeds
+    by the system's and seeds anew after a fork.
+    """
+    digits = f"{random.getrandbits(128):032x}"
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def now() -> str:
