@@ -6,6 +6,7 @@ it had not settled, to the others or to the next one.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -356,4 +357,4 @@ async def _until_one_ends(*works: Coroutine[Any, Any, None]) -> None:
 
 
 def _now() -> float:
-    return asyncio.get_running_loop().time()
+    return time.monotonic()
