@@ -10,7 +10,7 @@ import secrets
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from actorbus.errors import ActorbusError, ErrorCode, RefusedError
 from actorbus.names import check_app_id
@@ -42,6 +42,11 @@ class Tokens:
     def __init__(self, digests: Mapping[str, str]) -> None:
         self._digests = dict(digests)
         self._trusted: set[str] = set()
+
+    @classmethod
+    def of(cls, token: str, app_id: str) -> Self:
+        """One token, as it is, for one app."""
+        return cls({_digest_of(token): app_id})
 
     def trust(self) -> str:
         """A new token that opens every app ID, for a door of this process; it is never stored."""

@@ -20,6 +20,7 @@ from transport.broker import Broker, Config
 from transport.components import DEFAULT, ComponentConfig
 from transport.dapr.config import no_retries
 from transport.doorway import DoorOptions, Doorway, door_options
+from transport.sidecar_command import SETTINGS, sidecar
 
 if TYPE_CHECKING:
     from transport.dapr.resources.load import Resources
@@ -58,6 +59,9 @@ def _options(
     ] = False,
 ) -> None:
     """Publish/subscribe over WebSocket: topics, app IDs, at-least-once delivery, CloudEvents."""
+
+
+app.command(context_settings=SETTINGS)(sidecar)
 
 
 @app.command()

@@ -28,8 +28,8 @@ class Callers:
 
     @property
     def sole(self) -> str:
-        """The app ID of every call; "" where tokens say it."""
-        return "" if self._tokens is not None else self._app_id
+        """The app ID of every call; "" where tokens tell several apps apart."""
+        return self._app_id
 
     def app_id(self, token: str | None) -> str:
         """The app ID of a call with this `dapr-api-token`.

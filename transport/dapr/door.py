@@ -54,7 +54,7 @@ class Door:
 
     async def _start(self) -> tuple[int | None, int | None]:
         config = self.config
-        if config.app_id is not None and config.tokens is None:
+        if config.app_id is not None:
             app_id = config.app_id
             names = [name for name in config.components if config.serves(name, app_id)]
             await asyncio.gather(*(self.buses.get(name, app_id) for name in names))
