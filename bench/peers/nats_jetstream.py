@@ -54,7 +54,7 @@ class Jetstream(Peer):
         return Running({"ws": f"ws://127.0.0.1:{ws_port}"}, server.usage)
 
     async def prepare(self, address: Address, topic: str, groups: Sequence[str]) -> None:
-        """Make the stream and its consumers."""
+        """Make the stream; subscribing makes the consumers."""
         async with _connected(address) as client:
             stream = client.jetstream()
             await stream.add_stream(name=_stream(topic), subjects=[topic], storage=StorageType.FILE)
@@ -68,7 +68,7 @@ class Jetstream(Peer):
     async def publisher(
         self, address: Address, topic: str, in_flight: int
     ) -> AsyncIterator[Outlet]:
-        """`publish_async`, then its future: a third faster here than `publish`."""
+        """`publish_async`, then its future: by a sixth faster than `publish` when tried."""
         async with _connected(address) as client:
             stream = client.jetstream(publish_async_max_pending=in_flight + 1)
 
@@ -78,7 +78,7 @@ class Jetstream(Peer):
             yield Outlet(publish)
 
     async def take(self, share: Share, note: Note, ready: Callable[[], None]) -> None:
-        """A push consumer: the server sends without being asked for every batch."""
+        """A push consumer: about twice as fast as fetching batches of 500 when tried."""
         async with _connected(share.address) as client:
             config = ConsumerConfig(
                 durable_name=share.group,

