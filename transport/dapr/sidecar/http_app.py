@@ -106,8 +106,8 @@ class HttpApp:
     async def _ask(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> tuple[int, bytes]:
-        url = URL(self._base + path.lstrip("/"))
         try:
+            url = URL(self._base + path.lstrip("/"))
             async with self._session.request(
                 method, url, data=body or None, headers=headers, allow_redirects=False
             ) as response:

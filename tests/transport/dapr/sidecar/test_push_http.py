@@ -13,7 +13,7 @@ from transport.dapr.resources.resiliency import Resiliency
 from transport.dapr.resources.routes import Routes
 from transport.dapr.resources.subscription import Subscription
 from transport.dapr.settling import Retries
-from transport.dapr.sidecar import push
+from transport.dapr.sidecar import http_app, push
 
 ORDERS = {"pubsubname": "pubsub", "topic": "orders", "route": "/take"}
 DEAD = {**ORDERS, "deadLetterTopic": "dead"}
@@ -123,6 +123,38 @@ def test_with_a_retry_policy_it_goes_there_after_its_attempts() -> None:
         await stage.publish("a")
         assert (await anext(letters)).event["deadletterattempts"] == 3
         assert app.calls.qsize() == 3
+
+    play(script)
+
+
+@pytest.mark.parametrize(
+    ("route", "path"),
+    [
+        ("take", "/take"),
+        ("//elsewhere.example/a", "/elsewhere.example/a"),
+        ("/take?by=topic", "/take?by=topic"),
+        ("/a b", "/a%20b"),
+    ],
+)
+def test_a_route_is_a_path_of_this_app(route: str, path: str) -> None:
+    async def script(stage: Stage) -> None:
+        app = await stage.app([{**ORDERS, "route": route}])
+        await stage.sidecar()
+        await stage.publish("a")
+        assert (await app.call()).path == path.partition("?")[0]
+        await stage.settled()
+
+    play(script)
+
+
+def test_an_answer_that_is_too_long_to_say_something_is_success() -> None:
+    async def script(stage: Stage) -> None:
+        long = b'{"status":"RETRY","why":"' + b"x" * http_app.ANSWER_BYTES + b'"}'
+        app = await stage.app([ORDERS], lambda _: (200, long))
+        await stage.sidecar()
+        await stage.publish("a")
+        assert (await stage.settled()).redelivered == 0
+        assert app.calls.qsize() == 1
 
     play(script)
 
