@@ -213,10 +213,13 @@ def from_base64(text: Any) -> bytes:
 
 def _take_attributes(event: dict[Any, Any]) -> dict[Any, Any]:
     """What is set beside the data; a null attribute is unset, but its name must be right."""
-    attributes = {name: value for name, value in event.items() if name not in _DATA_KEYS}
-    for name in [name for name, value in attributes.items() if value is None]:
-        check_attribute_name(name)
-        del attributes[name]
+    attributes = dict(event)
+    for name in _DATA_KEYS:
+        attributes.pop(name, None)
+    if None in attributes.values():
+        for name in [name for name, value in attributes.items() if value is None]:
+            check_attribute_name(name)
+            del attributes[name]
     return attributes
 
 

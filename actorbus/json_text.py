@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from actorbus.errors import UndecodableError
+from actorbus.limits import DATA_DEPTH
 from actorbus.packing import first_line
 
 _DIGITS: Final = bytes(48 if 48 <= byte <= 57 else 0 for byte in range(256))  # noqa: PLR2004
@@ -31,12 +32,21 @@ def loads(message: bytes | str) -> Any:
     """
     try:
         raw = message.encode() if isinstance(message, str) else message
-        # translate and find run at 1 ns a byte, a regular expression at 10
-        if _LONG_RUN in raw.translate(_DIGITS):
+        if _has_long_run(raw):
             return _loads_exactly(raw.decode())
         return orjson.loads(raw)
     except (ValueError, RecursionError) as error:
         raise UndecodableError(f"message is not JSON: {first_line(error)}") from None
+
+
+def is_unusual(raw: bytes) -> bool:
+    """Whether JSON might be what an event's data can't hold: a huge integer, or deep nesting."""
+    return _has_long_run(raw) or raw.count(b"[") + raw.count(b"{") > DATA_DEPTH
+
+
+def _has_long_run(raw: bytes) -> bool:
+    # translate and find run at 1 ns a byte, a regular expression at 10
+    return _LONG_RUN in raw.translate(_DIGITS)
 
 
 def _loads_exactly(text: str) -> Any:

@@ -8,6 +8,8 @@ from actorbus.errors import ErrorCode, InvalidEventError, RefusedError
 from actorbus.events import new_event_id
 
 _DATA: Final = frozenset({"data", "data_base64"})
+_PLAIN: Final[frozenset[type[Any]]] = frozenset({str, bytes, int, bool, float, dict, list})
+"""Types that need no look at the value."""
 
 
 @runtime_checkable
@@ -44,7 +46,9 @@ def from_event(event: Mapping[str, Any] | CloudEventObject) -> dict[str, Any]:
         InvalidEventError: it has no `specversion`, so it is not complete.
     """
     if isinstance(event, Mapping):
-        whole = {name: _plain(value) for name, value in event.items()}
+        whole = dict(event)
+        if not _PLAIN.issuperset(map(type, whole.values())):
+            whole = {name: _plain(value) for name, value in whole.items()}
     elif isinstance(event, CloudEventObject):
         whole = {name: _plain(value) for name, value in event.get_attributes().items()}
         data = event.get_data()

@@ -39,8 +39,6 @@ _BINARY: Final = frozenset({BINARY, "application/cloudevents+protobuf"})
 
 _OVERRIDABLE: Final = ("id", "source", "type", "subject")
 _OPTIONAL: Final = ("subject", "time", "datacontenttype", "dataschema", "schemaurl")
-_SMALL: Final = 19
-"""Bytes of the shortest JSON that can hold what data can't: an integer past 64 bits."""
 
 
 class Publish(msgspec.Struct, frozen=True):
@@ -160,7 +158,7 @@ def _json(body: bytes) -> Any:
         value = json_text.loads(body)
     except UndecodableError:
         return _text(body)
-    if len(body) > _SMALL:
+    if json_text.is_unusual(body):
         try:
             pack_data(value)
         except InvalidEventError:

@@ -104,8 +104,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
-        self._arriving = True
-        self._in_head = True
+        self._whole: object = self  # the scope of the last request that has arrived
+        self._arriving: object = None  # the scope of the one that is counted
         self._received = 0
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -120,32 +120,28 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; then look whether the request is whole."""
+        """Parse; then look whether the request is whole, which it mostly is."""
+        whole = self._whole
         super().data_received(data)
-        if not self._arriving:
+        scope = self.scope
+        if scope is self._whole:
             if self._deadline is not None:
                 self._arrived()
             return
-        self._received += len(data)
-        if self._received > (HEAD_BYTES if self._in_head else REQUEST_BYTES):
-            self._refuse(b"431 Request Header Fields Too Large" if self._in_head else None)
+        if scope is self._arriving:
+            self._received += len(data)
+        else:  # it begins in these data, at their start unless they end another
+            self._arriving = scope
+            self._received = len(data) if whole is self._whole else 0
+        in_head = self.cycle is None or self.cycle.scope is not scope
+        if self._received > (HEAD_BYTES if in_head else REQUEST_BYTES):
+            self._refuse(b"431 Request Header Fields Too Large" if in_head else None)
         elif self._deadline is None:
             self._expect()
 
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        super().on_message_begin()
-        self._arriving = self._in_head = True
-        self._received = 0
-
-    def on_headers_complete(self) -> None:
-        """Its headers are there; the app's turn begins."""
-        self._in_head = False
-        super().on_headers_complete()
-
     def on_message_complete(self) -> None:
-        """It is whole."""
-        self._arriving = False
+        """A request is whole."""
+        self._whole = self.scope
         super().on_message_complete()
 
     def _expect(self) -> None:

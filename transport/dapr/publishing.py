@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from actorbus import PartlyPublishedError
-from actorbus.client.bus import Bus
 from actorbus.errors import (
     ActorbusError,
     ConnectionLostError,
@@ -18,7 +17,7 @@ from actorbus.errors import (
 from transport.dapr import errors
 from transport.dapr.buses import Buses
 from transport.dapr.config import DoorConfig
-from transport.dapr.envelope import Envelope, Publish, wrap
+from transport.dapr.envelope import Publish, wrap
 from transport.dapr.errors import DaprError
 from transport.dapr.trace import NO_TRACE, Trace
 
@@ -85,7 +84,11 @@ class Publisher:
         key = request.component, request.app_id
         try:
             bus = self._buses.ready(*key) or await self._buses.get(*key)
-            await self._send(bus, request, envelope)
+            try:
+                await bus.publish(request.topic, event=envelope.event, ttl=envelope.ttl)
+            except ConnectionLostError:
+                self._buses.drop(*key, bus)
+                raise
         except ActorbusError as error:
             raise _refusal(request, error) from None
 
@@ -150,8 +153,7 @@ class Publisher:
         """Publish events with one time to live; the indexes of those that failed, and why."""
         first = requests[part[0][0]]
         try:
-            bus = await self._buses.get(first.component, first.app_id)
-            await bus.publish_many(first.topic, events=[event for _, event in part], ttl=ttl)
+            await self._send_many(first, [event for _, event in part], ttl)
         except PartlyPublishedError as error:
             return {
                 part[index][0]: RefusedError(code, message) for index, code, message in error.errors
@@ -162,22 +164,19 @@ class Publisher:
             singles = (self._publish_part(requests, ttl, [one]) for one in part)
             return {index: e for one in await asyncio.gather(*singles) for index, e in one.items()}
         except ActorbusError as error:
-            if isinstance(error, ConnectionLostError):
-                self._forget(first)
             return {index: error for index, _ in part}
         return {}
 
-    async def _send(self, bus: Bus, request: Publish, envelope: Envelope) -> None:
+    async def _send_many(
+        self, first: Publish, events: Sequence[dict[str, Any]], ttl: float | None
+    ) -> None:
+        key = first.component, first.app_id
+        bus = await self._buses.get(*key)
         try:
-            await bus.publish(request.topic, event=envelope.event, ttl=envelope.ttl)
+            await bus.publish_many(first.topic, events=events, ttl=ttl)
         except ConnectionLostError:
-            self._buses.drop(request.component, request.app_id, bus)
+            self._buses.drop(*key, bus)
             raise
-
-    def _forget(self, request: Publish) -> None:
-        bus = self._buses.ready(request.component, request.app_id)
-        if bus is not None:
-            self._buses.drop(request.component, request.app_id, bus)
 
 
 def _check_ids(component: str, topic: str, entries: Sequence[Entry]) -> None:
