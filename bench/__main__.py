@@ -20,6 +20,7 @@ from bench.options import (
     TopicsOptions,
     parse,
 )
+from bench.processes import end_in_order_when_terminated
 from bench.progress import Display, console
 from bench.results import Backlog, Growth, Round, Trace
 
@@ -128,4 +129,5 @@ def _say_where(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    end_in_order_when_terminated()
     sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,7 @@
 """App processes as seen from the bench: started, ordered about, listened to and ended."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +22,11 @@ END_SECONDS: Final = 15.0
 """How long a process may take to end in order before it is killed."""
 
 M = TypeVar("M", bound=Message)
+
+
+def end_in_order_when_terminated() -> None:
+    """Take SIGTERM for Ctrl-C, so that `asyncio.run` ends what was started, not only the bench."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 class AppProcess:

@@ -11,6 +11,7 @@ from bench.peers import chart, report, versions
 from bench.peers.comparison import compare
 from bench.peers.options import PeersOptions, parse
 from bench.peers.results import Outcome, wrong
+from bench.processes import end_in_order_when_terminated
 from bench.progress import console
 
 
@@ -42,4 +43,5 @@ def _status(options: PeersOptions, outcomes: Sequence[Outcome]) -> int:
 
 
 if __name__ == "__main__":
+    end_in_order_when_terminated()
     sys.exit(main(sys.argv[1:]))
