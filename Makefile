@@ -24,8 +24,9 @@ $(STAMP): setup.cfg pyproject.toml Makefile
 run: install ## serve on ws://127.0.0.1:8090/v1, kept in ./actorbus.db
 	$(BIN)/actorbus serve
 
-test: install ## run all tests (installs rabbitmq-server with apt if it is missing and may do so)
+test: install ## run all tests (installs rabbitmq-server and nodejs with apt if they are missing and it may)
 	tests/install-rabbitmq.sh
+	tests/dapr/install-sdks.sh $(PYTHON)
 	$(BIN)/python -m pytest
 
 check: install ## ruff, mypy --strict and the direction of imports
@@ -52,4 +53,4 @@ $(PEERS_STAMP): setup.cfg pyproject.toml Makefile bench/peers/requirements.txt
 	touch $(PEERS_STAMP)
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) $(PEERS_VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) .venv-dapr build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Dapr's official SDKs, unmodified, against brokers and sidecars as real processes."""

@@ -1,0 +1,1 @@
+"""Apps of the tests, each a process of its own with one of the SDKs."""
