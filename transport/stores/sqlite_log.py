@@ -326,12 +326,11 @@ class SqliteLog:
             raise failure from error
 
     def pause(self) -> float | None:
-        """When to commit although nobody calls: at once while there is something to remove."""
+        """When to commit although nobody calls: to try again, or to remove what is settled."""
         if self.reason is not None:
             return RETRY_SECONDS
-        if self._trimmer.busy():
-            return 0
-        return RETRY_SECONDS if self._dirty else self._trimmer.wait()
+        pauses = (self._trimmer.wait(), RETRY_SECONDS if self._dirty else None)
+        return min((pause for pause in pauses if pause is not None), default=None)
 
     def close(self, *, broken: bool) -> None:
         """Write what is not written, empty the write-ahead log, close the file.
@@ -341,6 +340,7 @@ class SqliteLog:
         try:
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, broken)
             if not broken:
+                self._trimmer.hurry()
                 self.commit()
                 self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except apsw.Error as error:

@@ -1,4 +1,4 @@
-"""Removing batches that every group has settled, a bounded number with each commit."""
+"""Removing batches that every group has settled, a bounded number at a time."""
 
 import time
 from collections import deque
@@ -12,6 +12,10 @@ from transport.stores.settled import SettledSet
 from transport.stores.sqlite_changes import Changes
 from transport.stores.sqlite_rows import TopicRow
 from transport.stores.sqlite_tables import Tables
+
+TRIM_SECONDS: Final = 0.05
+"""How long what is settled may wait for its removal. Looked for with every commit, it cost a third
+of the thread's own time when events come one at a time."""
 
 TRIM_TOPICS: Final = 64
 """Topics trimmed with one commit; the others wait for the next."""
@@ -41,19 +45,26 @@ class Trimmer:
         self._wanted: dict[TopicRow, SettledSet] = {}
         self._graves: deque[int] = deque()
         self._look_at = time.monotonic()
-
-    def busy(self) -> bool:
-        """Whether there is something to remove now."""
-        return bool(self._wanted or self._graves)
+        self._trim_at = 0.0
 
     def wait(self) -> float | None:
-        """Seconds to the next look at what was kept long enough; None: never."""
+        """Seconds until there is something to do; None: not before something is settled."""
+        if self._graves:
+            return 0.0
+        if self._wanted:
+            return max(0.0, self._trim_at - time.monotonic())
         return max(0.0, self._look_at - time.monotonic()) if self._retain_ms else None
+
+    def hurry(self) -> None:
+        """Let nothing wait."""
+        self._trim_at = 0.0
 
     def settled(self, topic: TopicRow, runs: Iterable[tuple[int, int]]) -> None:
         """A group has settled these runs (position, count)."""
         if self._retain_ms:
             return
+        if not self._wanted:
+            self._trim_at = time.monotonic() + TRIM_SECONDS
         wanted = self._wanted.setdefault(topic, SettledSet())
         for first, count in runs:
             wanted.add(first, count)
@@ -61,6 +72,7 @@ class Trimmer:
     def whole(self, topic: TopicRow) -> None:
         """Anything of this topic may have become removable."""
         self._wanted[topic] = SettledSet(topic.next)
+        self.hurry()
 
     def bury(self, topic_id: int, topic: TopicRow | None = None) -> None:
         """All batches of a topic without groups are to go."""
@@ -80,6 +92,8 @@ class Trimmer:
                 self.whole(topic)
         if self._graves:
             self._dig(changes)
+        if self._wanted and time.monotonic() < self._trim_at:
+            return []
         planned = list(islice(self._wanted, TRIM_TOPICS))
         for topic in planned:
             wanted = self._wanted.pop(topic)

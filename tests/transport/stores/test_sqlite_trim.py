@@ -19,6 +19,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "actorbus.db"
 
 
+@pytest.fixture
+def trimmed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever may be removed is removed with the commit that settles it."""
+    monkeypatch.setattr(sqlite_trim, "TRIM_SECONDS", 0)
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 1_000_000
@@ -42,6 +48,28 @@ def rows(store: SqliteStore, statement: str = "SELECT first FROM batches") -> li
     return [row[0] for row in store._log._connection.execute(statement)]
 
 
+def test_what_is_settled_goes_soon_though_nobody_calls(path: Path) -> None:
+    async def main() -> None:
+        async with sqlite(path) as store:
+            (a,) = await filled(store, "a")
+            await a.settle([(0, 4)])
+            assert rows(store) == [0, 2, 4, 6]
+            await until(lambda: rows(store) == [4, 6])
+
+    asyncio.run(main())
+
+
+def test_what_is_settled_is_gone_from_a_closed_file(path: Path) -> None:
+    async def main() -> None:
+        async with sqlite(path) as store:
+            (a,) = await filled(store, "a")
+            await a.settle([(0, 4)])
+
+    asyncio.run(main())
+    assert query(path, COUNT) == [(2,)]
+
+
+@pytest.mark.usefixtures("trimmed_at_once")
 def test_a_batch_goes_once_every_group_has_settled_all_of_it(path: Path) -> None:
     async def main() -> None:
         async with sqlite(path) as store:
@@ -56,6 +84,7 @@ def test_a_batch_goes_once_every_group_has_settled_all_of_it(path: Path) -> None
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("trimmed_at_once")
 def test_a_run_over_parts_of_batches_takes_only_the_whole_ones(path: Path) -> None:
     async def main() -> None:
         async with sqlite(path) as store:
@@ -107,7 +136,7 @@ def test_a_large_forgotten_backlog_goes_bit_by_bit(
 
 def test_a_burial_goes_on_after_a_restart(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_trim.Trimmer, "_dig", lambda self, changes: None)
-    monkeypatch.setattr(sqlite_trim.Trimmer, "busy", lambda self: False)
+    monkeypatch.setattr(sqlite_trim.Trimmer, "wait", lambda self: None)
 
     async def leave() -> None:
         async with sqlite(path) as store:
@@ -161,7 +190,7 @@ def test_what_was_removable_at_a_crash_goes_at_the_next_start(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_trim.Trimmer, "plan", lambda self, changes, topics: [])
-    monkeypatch.setattr(sqlite_trim.Trimmer, "busy", lambda self: False)
+    monkeypatch.setattr(sqlite_trim.Trimmer, "wait", lambda self: None)
 
     async def leave() -> None:
         async with sqlite(path) as store:
