@@ -27,7 +27,7 @@ run: install ## serve on ws://127.0.0.1:8090/v1, kept in ./actorbus.db
 test: install ## run all tests (installs rabbitmq-server and nodejs with apt if they are missing and it may)
 	tests/install-rabbitmq.sh
 	tests/dapr/install-sdks.sh $(PYTHON)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: install ## ruff, mypy --strict and the direction of imports
 	$(BIN)/ruff check .
