@@ -115,9 +115,7 @@ class GroupActor(LoopActor):
     def _take_inner(self, message: "_Inner") -> None:
         match message:
             case _Answered():
-                self._unanswered -= 1
-                if self._quiet is not None and not self._unanswered and not self._quiet.done():
-                    self._quiet.set_result(None)
+                self.answered()
                 self._carry_out(self._state.answered(message.answers, failed=message.failed))
             case _FeedAway():
                 log.debug("feed is away", topic=self.cell.topic, reason=str(message.error))
@@ -137,6 +135,12 @@ class GroupActor(LoopActor):
             ref = self._refs.get(message.member)
             if ref is not None:
                 tell(ref, msg.Settled(message.token, message.pieces))
+
+    def answered(self) -> None:
+        """A call that `quiet` waits for has ended."""
+        self._unanswered -= 1
+        if self._quiet is not None and not self._unanswered and not self._quiet.done():
+            self._quiet.set_result(None)
 
     async def quiet(self) -> None:
         """Wait until what has been settled so far is durable and answered."""
@@ -192,10 +196,10 @@ class GroupActor(LoopActor):
             case fx.SettleRuns():
                 self._unanswered += 1
                 settled = feed.settle(effect.runs, awaited=bool(effect.answers))
-                self.call(settled, _Durable(self.cell, effect.answers))
+                self.call(settled, _Durable(self, effect.answers))
             case fx.RecordAttempts():
                 self._unanswered += 1
-                self.call(feed.attempted(effect.attempts), _Durable(self.cell, effect.answers))
+                self.call(feed.attempted(effect.attempts), _Durable(self, effect.answers))
             case fx.Fetch():
                 self.call_openly(feed.fetch(effect.position, effect.max_bytes), self._fetched)
             case fx.GiveBack():
@@ -294,21 +298,25 @@ class GroupActor(LoopActor):
 class _Durable:
     """What to tell the group when a settling or a count is durable, or is not yet."""
 
-    __slots__ = ("_answers", "_cell")
+    __slots__ = ("_actor", "_answers")
 
-    def __init__(self, cell: GroupCell, answers: tuple[fx.Answer, ...]) -> None:
-        self._cell = cell
+    def __init__(self, actor: GroupActor, answers: tuple[fx.Answer, ...]) -> None:
+        self._actor = actor
         self._answers = answers
 
-    def __call__(self, _result: object, error: Exception | None) -> "_Answered":
+    def __call__(self, _result: object, error: Exception | None) -> "_Answered | None":
         if error is not None:
+            cell = self._actor.cell
             log.warning(
                 "settling is not durable yet",
-                topic=self._cell.topic,
-                app_id=self._cell.app_id,
+                topic=cell.topic,
+                app_id=cell.app_id,
                 reason=str(error),
             )
-        return _Answered(self._answers, failed=error is not None)
+        if self._answers:
+            return _Answered(self._answers, failed=error is not None)
+        self._actor.answered()
+        return None
 
 
 class _Listener:

@@ -196,7 +196,10 @@ class LoopActor(pykka.Actor):
         self.actor_inbox.wake()
 
     def call(self, work: Awaitable[Any], answer: Callable[[Any, Exception | None], Any]) -> None:
-        """Tell this actor `answer(result, error)` when `work` is done, or late, as an error."""
+        """Tell this actor `answer(result, error)` when `work` is done, or late, as an error.
+
+        An answer that returns None has done what there was to do: no turn is made for it.
+        """
         _Call(self, work, answer, CALL_DEADLINE)
 
     def call_openly(
@@ -221,7 +224,7 @@ class _Call:
         self._actor = actor
         self._answer: Callable[[Any, Exception | None], Any] | None = answer
         self._timer = None if deadline is None else actor.loop.call_later(deadline, self._late)
-        self._future = asyncio.ensure_future(work)
+        self._future = work if isinstance(work, asyncio.Future) else asyncio.ensure_future(work)
         self._future.add_done_callback(self._done)
 
     def _done(self, future: asyncio.Future[Any]) -> None:
@@ -251,7 +254,8 @@ class _Call:
             message = answer(result, error)
         except BaseException as failure:  # noqa: BLE001 - an actor must not wait for ever
             self._actor.crash(failure)
-        else:
+            return
+        if message is not None:
             self._actor.actor_inbox.push(message)
 
 

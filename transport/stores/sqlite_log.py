@@ -37,7 +37,7 @@ RETRY_SECONDS: Final = 1.0
 """How soon what could not be written is tried again when no call does so before."""
 
 CHECKPOINT_PAGES: Final = 4_000
-"""Pages of the write-ahead log (16 MiB) above which they are moved into the file."""
+"""Pages written to the write-ahead log (16 MiB) after which they are moved into the file."""
 
 
 class SqliteLog:
@@ -70,8 +70,6 @@ class SqliteLog:
         self._topics: dict[str, TopicRow] = {}
         self._last_id = 0
         self._start = 0
-        self._log_pages = 0
-        connection.set_wal_hook(self._logged)
         self._load()
 
     def _load(self) -> None:
@@ -315,11 +313,13 @@ class SqliteLog:
 
     def tidy(self) -> None:
         """Move a long write-ahead log into the file."""
-        if self._log_pages < CHECKPOINT_PAGES:
+        # not by a hook at each commit, which would have to wait for the interpreter's lock
+        written, _ = self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)
+        if written < CHECKPOINT_PAGES:
             return
         try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            self._log_pages = 0
+            self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, reset=True)
         except apsw.Error as error:
             failure = meaning(error, self._connection)
             self.reason = failure.message
@@ -347,10 +347,6 @@ class SqliteLog:
             raise meaning(error, self._connection) from error
         finally:
             self._connection.close(True)
-
-    def _logged(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
-        self._log_pages = pages
-        return apsw.SQLITE_OK
 
     def _need_room(self) -> None:
         shortage = self._disk.shortage()
