@@ -9,7 +9,7 @@ for each message of a turn, then `pump` once. The invariants, held by tests/prop
 - leased plus delayed events never exceed `GROUP_OUTSTANDING`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from actorbus.limits import GROUP_OUTSTANDING, GROUP_READ_AHEAD_BYTES
 from actorbus.store import Abilities, Attempt, GroupOptions, Stored
@@ -408,22 +408,36 @@ class GroupState:
         return True
 
     def _set_timer(self, now: Now) -> None:
-        times = [
-            self.leases.next_deadline(),
-            self.line.next_due(),
-            self._endings.letters.next_due(),
-            self._reading.retry_at(now),
-        ]
-        if self._stuck_since is not None and self._abilities.return_after_ms is not None:
-            # not in the past: while an offer or a release is under way it has to wait
-            times.append(max(self._stuck_since + self._abilities.return_after_ms, now.mono + 100))
-        if self._quiet_since is not None:
-            times.append(self._quiet_since + SLEEP_AFTER_MS)
-        at = min((time for time in times if time is not None), default=None)
         # a timer that goes off too early costs one tick; moving it each turn costs more
+        if self._timer is not None and self._nothing_before(self._timer):
+            return
+        at = min((time for time in self._times(now) if time is not None), default=None)
         if at is not None and (self._timer is None or at < self._timer):
             self._timer = at
             self._out.append(fx.SetTimer(at))
+
+    def _nothing_before(self, at: int) -> bool:
+        """Whether leases alone need the timer, and none ends before this: what most turns find."""
+        return (
+            self._quiet_since is None
+            and self._stuck_since is None
+            and not self._reading.behind
+            and self.line.next_due() is None
+            and self._endings.letters.next_due() is None
+            and self.leases.none_before(at)
+        )
+
+    def _times(self, now: Now) -> Iterator[int | None]:
+        """When there is something to do."""
+        yield self.leases.next_deadline()
+        yield self.line.next_due()
+        yield self._endings.letters.next_due()
+        yield self._reading.retry_at(now)
+        if self._stuck_since is not None and self._abilities.return_after_ms is not None:
+            # not in the past: while an offer or a release is under way it has to wait
+            yield max(self._stuck_since + self._abilities.return_after_ms, now.mono + 100)
+        if self._quiet_since is not None:
+            yield self._quiet_since + SLEEP_AFTER_MS
 
     def _tell_tally(self) -> None:
         self.tally.in_flight = self.leases.count

@@ -135,6 +135,10 @@ class LeaseTable:
         runs.sort(key=lambda run: run.position)
         return runs
 
+    def none_before(self, at: int) -> bool:
+        """Whether no lease ends before this; False if that is not known at once."""
+        return not self._deadlines or self._deadlines[0][0] >= at
+
     def next_deadline(self) -> int | None:
         """When `expire` next has something to do, or None."""
         while self._deadlines:

@@ -42,7 +42,12 @@ class Mergeable(Protocol):
 
 
 class LoopInbox:
-    """An actor's inbox: wakes its actor when it was empty, and is emptied in turns."""
+    """An actor's inbox: wakes its actor when it was empty, and is emptied in turns.
+
+    Attributes:
+        actor: None before its start and after its end; what tells whether it lives, since it is
+            asked for with each message.
+    """
 
     __slots__ = ("_loop", "_queue", "_turn", "_wake", "actor")
 
@@ -156,13 +161,14 @@ class LoopActor(pykka.Actor):
             self.crash(error)
 
     def _turn(self) -> None:
-        if self.actor_stopped.is_set():
+        inbox = self.actor_inbox
+        if inbox.actor is None:
             return  # stopped after this turn was scheduled
-        queue = self.actor_inbox.take()
+        queue = inbox.take()
         try:
             for _ in range(min(len(queue), TURN)):
                 self.on_receive(queue.popleft())
-                if self.actor_stopped.is_set():
+                if inbox.actor is None:
                     return
             self.on_turn_end()
         except BaseException as error:  # noqa: BLE001 - the failure policy above
@@ -248,7 +254,7 @@ class _Call:
 
     def _tell(self, result: Any, error: Exception | None) -> None:
         answer, self._answer = self._answer, None
-        if answer is None or self._actor.actor_stopped.is_set():
+        if answer is None or self._actor.actor_inbox.actor is None:
             return
         try:
             message = answer(result, error)
@@ -261,17 +267,19 @@ class _Call:
 
 def tell(ref: Ref, message: Any) -> bool:
     """Tell an actor; False if it is dead (pykka's own `tell` raises in the sender)."""
-    if ref.actor_stopped.is_set():
+    inbox: LoopInbox = ref.actor_inbox  # type: ignore[assignment]  # every actor here has one
+    if inbox.actor is None:
         return False
-    ref.actor_inbox.push(message)  # type: ignore[attr-defined]  # every actor here has a LoopInbox
+    inbox.push(message)
     return True
 
 
 def tell_merged(ref: Ref, message: Mergeable) -> bool:
     """Tell an actor, collapsing with the newest waiting message of the same type."""
-    if ref.actor_stopped.is_set():
+    inbox: LoopInbox = ref.actor_inbox  # type: ignore[assignment]  # as above
+    if inbox.actor is None:
         return False
-    ref.actor_inbox.push_merged(message)  # type: ignore[attr-defined]  # as above
+    inbox.push_merged(message)
     return True
 
 

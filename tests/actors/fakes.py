@@ -59,11 +59,11 @@ class FakeRef:
     def __init__(self, push: Callable[[Any], None]) -> None:
         self.push = push
         self.dead = False
-        self.actor_stopped = self
         self.actor_inbox = self
 
-    def is_set(self) -> bool:
-        return self.dead
+    @property
+    def actor(self) -> object:
+        return None if self.dead else self
 
     def push_merged(self, message: Any) -> None:
         self.push(message)

@@ -123,6 +123,7 @@ class SqliteLog:
     def _add(self, name: str, app_id: str, options: GroupOptions, start: Start) -> GroupOptions:
         self._need_room()
         topic = self._topics.get(name) or self._create(name)
+        self._trimmer.remove_settled(topic, self._changes)
         group = GroupRow(self._next_id(), topic, app_id, options, topic.starting(start))
         topic.groups[app_id] = group
         self._dirty.add(group)

@@ -74,6 +74,12 @@ class Trimmer:
         self._wanted[topic] = SettledSet(topic.next)
         self.hurry()
 
+    def remove_settled(self, topic: TopicRow, changes: Changes) -> None:
+        """Remove what is settled of a topic now: a new group from the earliest begins behind it."""
+        while (wanted := self._wanted.pop(topic, None)) is not None:
+            changes.on_failure(partial(self._wanted.__setitem__, topic, wanted))
+            self._trim(topic, wanted, changes)
+
     def bury(self, topic_id: int, topic: TopicRow | None = None) -> None:
         """All batches of a topic without groups are to go."""
         if topic is not None:

@@ -2,18 +2,16 @@
 
 import asyncio
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actorbus.store import Attempt, Store
 from tests.conformance.kit import event, never_fails
 from tests.transport.stores.sqlite_kit import query, sqlite
-from transport.stores import sqlite_trim
 from transport.stores.memory import MemoryStore
 
 TOPICS = ("t", "u")
@@ -210,14 +208,6 @@ def test_memory_agrees_with_the_model(course: list[Step]) -> None:
         await store.close()
 
     asyncio.run(main())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _trimmed_with_the_settling() -> Iterator[None]:
-    """What is still there for a group from the earliest is then the same on both."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite_trim, "TRIM_SECONDS", 0)
-        yield
 
 
 @settings(max_examples=30, deadline=None)

@@ -225,20 +225,23 @@ def test_a_commit_is_one_statement_whatever_it_changes() -> None:
     assert len(changes.statements()) == 1
 
 
-def test_settling_that_nobody_waits_for_shares_a_commit(path: Path) -> None:
+def test_settling_that_nobody_waits_for_shares_a_commit_behind_appends(path: Path) -> None:
     async def main() -> None:
         async with sqlite(path) as store:
             await store.join("t", "a", {}, "new")
             reader = await Reader.of(store, "t", "a")
-            await store.append("t", events(1), None)
-            [seen] = await reader.take(1)
+            await store.append("t", events(1, 2), None)
+            seen = await reader.take(2)
             commits = counted_commits(store)
-            settled = asyncio.ensure_future(
-                reader._feed.settle([(seen.position, 1)], awaited=False)
-            )
-            await store.append("t", events(2), None)
-            await soon(settled)
+            settled = [
+                asyncio.ensure_future(reader._feed.settle([(each.position, 1)], awaited=False))
+                for each in seen
+            ]
+            await store.append("t", events(3), None)
             assert commits() == 1
+            assert not any(each.done() for each in settled)
+            await soon(asyncio.gather(*settled))
+            assert commits() == 2
 
     asyncio.run(main())
 
