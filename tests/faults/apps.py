@@ -71,11 +71,17 @@ async def publish_until(
 
 @asynccontextmanager
 async def instance(
-    url: str, app_id: str, topic: str, handle: Handler, **options: Unpack[Options]
+    url: str,
+    app_id: str,
+    topic: str,
+    handle: Handler,
+    *,
+    window: int = 100,
+    **options: Unpack[Options],
 ) -> AsyncIterator[Bus]:
     """An instance that handles all its deliveries at once, for as long as the `with` lasts."""
     async with (
-        actorbus.connect(url, app_id=app_id, wait_for_broker=10) as bus,
+        actorbus.connect(url, app_id=app_id, wait_for_broker=10, max_in_flight=window) as bus,
         bus.subscribe(topic, **options) as deliveries,
         asyncio.TaskGroup() as tasks,
     ):

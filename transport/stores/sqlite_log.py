@@ -32,12 +32,10 @@ from transport.stores.sqlite_rows import GroupRow, TopicRow
 from transport.stores.sqlite_schema import damaged_at_work, meaning
 from transport.stores.sqlite_tables import Tables
 from transport.stores.sqlite_trim import Trimmer
+from transport.stores.sqlite_wal import WriteAheadLog
 
 RETRY_SECONDS: Final = 1.0
 """How soon what could not be written is tried again when no call does so before."""
-
-CHECKPOINT_PAGES: Final = 4_000
-"""Pages written to the write-ahead log (16 MiB) after which they are moved into the file."""
 
 
 class SqliteLog:
@@ -61,6 +59,7 @@ class SqliteLog:
         self.reason: str | None = None
         self._connection = connection
         self._tables = Tables(connection)
+        self._wal = WriteAheadLog(connection)
         self._retain_ms = retain_ms
         self._clock = clock
         self._disk = disk
@@ -313,14 +312,9 @@ class SqliteLog:
             self._drop(topic)
 
     def tidy(self) -> None:
-        """Move a long write-ahead log into the file."""
-        # not by a hook at each commit, which would have to wait for the interpreter's lock
-        written, _ = self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)
-        if written < CHECKPOINT_PAGES:
-            return
+        """Look after the write-ahead log's file."""
         try:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, reset=True)
+            self._wal.tidy(may_grow=self._disk.shortage() is None)
         except apsw.Error as error:
             failure = meaning(error, self._connection)
             self.reason = failure.message

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conformance.kit import Reader, event, events, soon
 from tests.transport.stores.sqlite_kit import Disk, sqlite, until
-from transport.stores import sqlite_log
+from transport.stores import sqlite_wal
 from transport.stores.sqlite import SqliteStore
 from transport.stores.sqlite_changes import CHANGES_VIEW, Changes
 
@@ -128,7 +128,7 @@ def test_reads_do_not_hold_up_writes(path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_write_ahead_log_is_moved_into_the_file(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_log, "CHECKPOINT_PAGES", 20)
+    monkeypatch.setattr(sqlite_wal, "CHECKPOINT_PAGES", 20)
 
     async def main() -> None:
         async with sqlite(path) as store:
