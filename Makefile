@@ -8,7 +8,7 @@ PEERS_VENV := .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format bench bench-peers clean
+.PHONY: help install run test check format bench bench-peers bench-dapr clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,10 @@ bench: install ## load test over real sockets; BENCH="--help" shows the options
 bench-peers: $(PEERS_STAMP) ## actorbus and its peers side by side; BENCH="--help" shows the options
 	bench/peers/install-servers.sh
 	$(PEERS_VENV)/bin/python -m bench.peers $(BENCH)
+
+bench-dapr: install ## the Dapr door beside servers that do nothing; BENCH="--help" shows the options
+	bench/dapr/install-wrk.sh
+	$(BIN)/python -m bench.dapr $(BENCH)
 
 $(PEERS_STAMP): setup.cfg pyproject.toml Makefile bench/peers/requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
