@@ -62,6 +62,13 @@ class Codec(Protocol):
     def publish(self, topic: str, ref: int, events: Sequence[bytes], ttl_ms: int | None) -> bytes:
         """Return a publish frame of events that `encode_event` made."""
 
+    def encode_data(self, event_id: str, data: Any) -> bytes:
+        """Return an EVENT of an id and data alone, for `publish`.
+
+        Raises:
+            InvalidEventError: when it can't be written in both encodings.
+        """
+
     def encode_event(self, event: Mapping[str, Any]) -> bytes:
         """Return one EVENT map, to be spliced into publish frames.
 
@@ -132,6 +139,9 @@ class _MsgpackCodec:
             )
         )
 
+    def encode_data(self, event_id: str, data: Any) -> bytes:
+        return b"".join((b"\x82\xa2id", pack(event_id), _pack_pair("data", data)))
+
     def encode_event(self, event: Mapping[str, Any]) -> bytes:
         _check_one_data(event)
         if "data" in event and len(event) > _MANY:
@@ -183,6 +193,9 @@ class _JsonCodec:
             ttl,
         )
         return b"".join((head, b",".join(events), b"]}"))
+
+    def encode_data(self, event_id: str, data: Any) -> bytes:
+        return self.encode_event({"id": event_id, "data": data})
 
     def encode_event(self, event: Mapping[str, Any]) -> bytes:
         _check_one_data(event)

@@ -1,17 +1,34 @@
 """MessagePack: how the project packs and unpacks."""
 
-from collections.abc import Callable
+import threading
 from typing import Any, Final
 
 import msgpack
 
 from actorbus.errors import UndecodableError
 
-pack: Final[Callable[[Any], bytes]] = msgpack.packb
-"""Return a value as MessagePack; TypeError, ValueError or OverflowError for what it can't hold."""
+
+class _Packers(threading.local):
+    """One packer a thread, with its buffer: `msgpack.packb` makes both anew, in twice the time."""
+
+    def __init__(self) -> None:
+        self.pack = msgpack.Packer().pack
+
+
+_packers: Final = _Packers()
 
 _FOREIGN: Final = 0
 """The one key that stands for all keys of a map that are not text."""
+
+
+def pack(value: Any) -> bytes:
+    """Return a value as MessagePack.
+
+    Raises:
+        TypeError, ValueError, OverflowError: for what it can't hold.
+    """
+    packed: bytes = _packers.pack(value)
+    return packed
 
 
 def unpack(packed: bytes) -> Any:

@@ -1,6 +1,7 @@
 """The client: `connect` and what one can do with a connection."""
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import starmap
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack
 
@@ -114,6 +115,7 @@ class Bus:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._encode_event = settings.address.codec.encode_event
+        self._encode_data = settings.address.codec.encode_data
         self._session: Session | None = None
         self._handlers = Handlers()
 
@@ -220,7 +222,7 @@ class Bus:
         publisher = self._opened().publisher
         if event is None and attributes is None:
             event_id = new_event_id()
-            encoded = self._encode_event({"id": event_id, "data": data})
+            encoded = self._encode_data(event_id, data)
         else:
             whole = _event_map(data, attributes, event)
             event_id = whole["id"]
@@ -262,12 +264,7 @@ class Bus:
                 ErrorCode.INVALID_EVENT,
                 f"publish_many takes the data of several events, not one {type(data).__name__}",
             )
-        if events is None:
-            maps = [_event_map(item, attributes, None) for item in data]
-        else:
-            maps = [_event_map(None, attributes, event) for event in events]
-        encoded = [self._encode_event(event) for event in maps]
-        ids: list[str] = [event["id"] for event in maps]
+        ids, encoded = self._encode(data, attributes, events)
         errors = await publisher.publish_many(topic, _ttl_ms(ttl), encoded)
         if errors:
             refused = {index for index, _, _ in errors}
@@ -276,6 +273,21 @@ class Bus:
                 errors,
             )
         return ids
+
+    def _encode(
+        self,
+        data: Iterable[Any],
+        attributes: Mapping[str, Any] | None,
+        events: Iterable[Mapping[str, Any] | CloudEventObject] | None,
+    ) -> tuple[list[str], list[bytes]]:
+        if events is None and attributes is None:
+            items = [(new_event_id(), item) for item in data]
+            return [event_id for event_id, _ in items], list(starmap(self._encode_data, items))
+        if events is None:
+            maps = [_event_map(item, attributes, None) for item in data]
+        else:
+            maps = [_event_map(None, attributes, event) for event in events]
+        return [event["id"] for event in maps], [self._encode_event(event) for event in maps]
 
     def subscribe(self, topic: str, **options: Unpack[Options]) -> Subscription:
         """A subscription, to be used with `async with`. Nothing is sent before that.

@@ -472,3 +472,14 @@ def test_a_delivery_without_an_event_is_undecodable(codec: Codec, value: Any) ->
 def test_json_frames_are_strict_json() -> None:
     (message,) = JSON.deliver("t", 1, deliveries(events(3, {"a": [1.5, None, "é\x00"]})), 10_000)
     assert len(json.loads(message, parse_constant=pytest.fail)["deliveries"]) == 3
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=lambda codec: codec.name)
+@pytest.mark.parametrize("data", [None, 1, "é", {"n": [1, 2.5]}])
+def test_data_alone_is_encoded_as_an_event_of_it(codec: Codec, data: Any) -> None:
+    assert codec.encode_data("7", data) == codec.encode_event({"id": "7", "data": data})
+
+
+def test_data_alone_is_checked_as_that_of_an_event() -> None:
+    with pytest.raises(InvalidEventError, match="no JSON type"):
+        MSGPACK.encode_data("7", {"n": object()})
