@@ -1,7 +1,6 @@
 """A bound on bytes held, and the wait for room in it."""
 
 import asyncio
-from collections import deque
 from typing import Final
 
 ADMISSION_SECONDS: Final = 0.001
@@ -23,7 +22,7 @@ class Budget:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: list[asyncio.Future[None]] = []
         self._watchers: list[asyncio.Future[None]] = []
         self._admitting = False
 
@@ -50,7 +49,7 @@ class Budget:
         """Wake one waiter, and soon the next: all at once, the first would take all the room."""
         self._admitting = False
         while self._waiters and not self.full():
-            waiter = self._waiters.popleft()
+            waiter = self._waiters.pop(0)
             if waiter.done():
                 continue
             waiter.set_result(None)

@@ -1,7 +1,6 @@
 """What outlives an actor: the supervisor's entries for topics, groups and connections."""
 
 import asyncio
-from collections import deque
 
 from actorbus.limits import TOPIC_PENDING_BYTES
 from actorbus.store import Feed
@@ -23,12 +22,11 @@ class Failures:
 
     def __init__(self, limit: int = 5) -> None:
         self.limit = limit
-        self._times: deque[int] = deque()
+        self._times: list[int] = []
 
     def add(self, now: int) -> float | None:
         """Count a failure: the seconds to wait before the restart, or None to escalate."""
-        while self._times and self._times[0] <= now - self.SPAN_MS:
-            self._times.popleft()
+        self._times = [time for time in self._times if time > now - self.SPAN_MS]
         self._times.append(now)
         if len(self._times) > self.limit:
             self._times.clear()

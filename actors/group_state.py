@@ -187,12 +187,12 @@ class GroupState:
 
     def _offer_alone(self, now: Now) -> None:
         while self.line.alone and self._cap() > 0:
-            run = self.line.alone.popleft()
+            run = self.line.alone.pop(0)
             if self._endings.over(run, now):
                 continue
             key = self.members.first(self.leases.held)
             if key is None:
-                self.line.alone.appendleft(run)
+                self.line.alone.insert(0, run)
                 return
             self._make_offer(key, (run,), alone=True)
 

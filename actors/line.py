@@ -2,7 +2,7 @@
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableSequence
 
 from actorbus.store import Batch
 from actors.messages import Run
@@ -22,8 +22,8 @@ class Line:
 
     def __init__(self) -> None:
         self.fresh: deque[Run] = deque()
-        self.again: deque[Run] = deque()
-        self.alone: deque[Run] = deque()
+        self.again: list[Run] = []  # mostly empty, and a deque is 760 bytes then
+        self.alone: list[Run] = []
         self.fresh_bytes = 0
         self.again_count = 0
         self._delayed: list[tuple[int, int, Run]] = []
@@ -167,7 +167,7 @@ def _size(run: Run) -> int:
     return size * (run.index + run.count) // events - size * run.index // events
 
 
-def _insert(line: deque[Run], place: int, run: Run) -> None:
+def _insert(line: MutableSequence[Run], place: int, run: Run) -> None:
     """Insert a run, as one with the run behind it if they are parts of one."""
     joined = join(run, line[place]) if place < len(line) else None
     if joined is None:
@@ -176,11 +176,12 @@ def _insert(line: deque[Run], place: int, run: Run) -> None:
         line[place] = joined
 
 
-def _pop(line: deque[Run], limit: int) -> Run:
-    run = line.popleft()
+def _pop(line: MutableSequence[Run], limit: int) -> Run:
+    run = line[0]
     if run.count <= limit:
+        del line[0]
         return run
-    line.appendleft(run.part(limit, run.count - limit))
+    line[0] = run.part(limit, run.count - limit)
     return run.part(0, limit)
 
 

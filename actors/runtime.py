@@ -13,7 +13,7 @@ on the loop 370,000 (pykka 4.5, two cores).
 """
 
 import asyncio
-from collections import deque
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, Self
 
@@ -44,6 +44,8 @@ class Mergeable(Protocol):
 class LoopInbox:
     """An actor's inbox: wakes its actor when it was empty, and is emptied in turns.
 
+    A list: most actors are idle, and an empty deque is 760 bytes.
+
     Attributes:
         actor: None before its start and after its end; what tells whether it lives, since it is
             asked for with each message.
@@ -52,7 +54,7 @@ class LoopInbox:
     __slots__ = ("_loop", "_queue", "_turn", "_wake", "actor")
 
     def __init__(self) -> None:
-        self._queue: deque[Any] = deque()
+        self._queue: list[Any] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: Callable[[], None] | None = None
         self._wake = False
@@ -72,10 +74,13 @@ class LoopInbox:
             self._wake = True
             self._loop.call_soon(self._turn)
 
-    def take(self) -> deque[Any]:
-        """Begin a turn: the waiting messages, to be popped from the left."""
+    def take(self) -> list[Any]:
+        """Begin a turn: the oldest messages, as many as may be handled in one."""
         self._wake = False
-        return self._queue
+        taken = self._queue
+        self._queue = taken[TURN:]
+        del taken[TURN:]
+        return taken
 
     def push(self, message: Any) -> None:
         """Add a message."""
@@ -104,11 +109,30 @@ class LoopInbox:
 
     def get(self) -> Envelope[Any]:
         """Pykka's door; the runtime itself uses `take`."""
-        return Envelope(self._queue.popleft())
+        return Envelope(self._queue.pop(0))
 
     def empty(self) -> bool:
         """Pykka's door."""
         return not self._queue
+
+
+class _Flag(threading.Event):
+    """Whether an actor has stopped.
+
+    It is set and read on the loop alone: without the lock and the waiters of its base, which are
+    1.1 KiB an actor.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        """It has stopped."""
+        self._set = True
+
+    def is_set(self) -> bool:
+        """Whether it has."""
+        return self._set
 
 
 class LoopActor(pykka.Actor):
@@ -120,6 +144,10 @@ class LoopActor(pykka.Actor):
 
     actor_inbox: LoopInbox
     _on_crash: Callable[[Any, BaseException], None] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.actor_stopped = self.actor_ref.actor_stopped = _Flag()
 
     @classmethod
     def start(
@@ -164,18 +192,17 @@ class LoopActor(pykka.Actor):
         inbox = self.actor_inbox
         if inbox.actor is None:
             return  # stopped after this turn was scheduled
-        queue = inbox.take()
         try:
-            for _ in range(min(len(queue), TURN)):
-                self.on_receive(queue.popleft())
+            for message in inbox.take():
+                self.on_receive(message)
                 if inbox.actor is None:
                     return
             self.on_turn_end()
         except BaseException as error:  # noqa: BLE001 - the failure policy above
             self.crash(error)
             return
-        if queue:
-            self.actor_inbox.wake()
+        if not inbox.empty():
+            inbox.wake()
 
     def on_turn_end(self) -> None:
         """Run after each turn's messages."""

@@ -8,7 +8,7 @@ is held until the group is there (on RabbitMQ a new queue takes 1.5 s to be reli
 else can know of the group before `subscribed`, so nobody else's publishes wait.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -37,9 +37,9 @@ class TopicState:
 
     def __init__(self, pipeline: int) -> None:
         self._pipeline = pipeline
-        self._waiting: deque[Publish] = deque()
+        self._waiting: list[Publish] = []
         self._holding: Counter[Any] = Counter()
-        self._held: deque[Publish] = deque()
+        self._held: list[Publish] = []
         self._under_way: dict[int, tuple[Publish, ...]] = {}
         self._number = 0
 
@@ -65,7 +65,7 @@ class TopicState:
         if not last and not given_up:
             return ()
         own = tuple(request for request in self._held if request.reply_to is publisher)
-        self._held = deque(request for request in self._held if request.reply_to is not publisher)
+        self._held = [request for request in self._held if request.reply_to is not publisher]
         if given_up:
             return own
         self._waiting.extend(own)
@@ -94,22 +94,23 @@ class TopicState:
 
         They have waited as long as that took; publishers are promised an answer within 10 s.
         """
-        waiting, self._waiting = tuple(self._waiting), deque()
+        waiting, self._waiting = tuple(self._waiting), []
         return waiting
 
     def _next_batch(self) -> tuple[Publish, ...]:
-        first = self._waiting.popleft()
-        batch, events, size = [first], len(first.events), first.size
-        while self._waiting:
-            request = self._waiting[0]
+        first = self._waiting[0]
+        count, events, size = 0, 0, 0
+        for request in self._waiting:
             events += len(request.events)
             size += request.size
             if request.expires_at != first.expires_at:
                 break
-            if events > BATCH_EVENTS or size > BATCH_BYTES:
+            if count and (events > BATCH_EVENTS or size > BATCH_BYTES):
                 break
-            batch.append(self._waiting.popleft())
-        return tuple(batch)
+            count += 1
+        batch = tuple(self._waiting[:count])
+        del self._waiting[:count]
+        return batch
 
 
 def _events(batch: tuple[Publish, ...]) -> tuple[bytes, ...]:
