@@ -5,10 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from grpc.aio import init_grpc_aio, shutdown_grpc_aio
 
 from tests.example_store_install import install
 from tests.rabbitmq_node import RabbitNode, running_node
 from transport.stores.rabbitmq.config import Timing
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _grpc_until_the_end() -> Iterator[None]:
+    """Without it gRPC ends its thread, and waits for it, wherever the last leftover of a call is
+    collected: in another test, whose event loop that blocks."""
+    init_grpc_aio()
+    yield
+    shutdown_grpc_aio()
 
 
 @pytest.fixture(scope="session")
