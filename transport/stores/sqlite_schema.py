@@ -24,6 +24,14 @@ INTERNAL_STATUS: Final = 70
 JOURNAL_BYTES: Final = 64 * 1024 * 1024
 """The write-ahead log is cut back to this after it had to grow beyond."""
 
+PAGE_BYTES: Final = 8192
+"""Of a new file; one that was made with others keeps them. Twice SQLite's default halves the calls
+to the system for events of 64 KiB: 1.3 times as many MB/s, and single events took no longer."""
+
+CACHE_BYTES: Final = 32 * 1024 * 1024
+"""Most memory for pages. A batch's removal walks along its pages: within `TRIM_SECONDS` it finds
+them here, at 600 MB/s. With SQLite's default of 2 MiB it read each again."""
+
 _SCHEMA: Final = """
 CREATE TABLE topics (
     id INTEGER PRIMARY KEY,
@@ -37,8 +45,8 @@ CREATE TABLE batches (
     expires_at INTEGER,         -- wall clock, milliseconds
     created_at INTEGER NOT NULL,
     events BLOB NOT NULL,       -- MessagePack array of bin
-    PRIMARY KEY (topic_id, first)
-) WITHOUT ROWID;
+    PRIMARY KEY (topic_id, first)   -- not WITHOUT ROWID: looking for a row would read events
+);
 CREATE TABLE groups (
     id INTEGER PRIMARY KEY,
     topic_id INTEGER NOT NULL,
@@ -146,6 +154,7 @@ def _prepare(connection: apsw.Connection, path: Path) -> None:
     connection.set_busy_timeout(0)
     # EXCLUSIVE must come before WAL: the log's index then lives in memory, and the lock is kept.
     scalar(connection, "PRAGMA locking_mode=EXCLUSIVE")
+    scalar(connection, f"PRAGMA page_size={PAGE_BYTES}")  # before WAL, which fixes it
     fresh = _is_fresh(connection, path)
     if scalar(connection, "PRAGMA journal_mode=WAL") != "wal":
         raise StoreUnusableError(f"{path} can't use a write-ahead log: name a file on a local disk")
@@ -153,6 +162,7 @@ def _prepare(connection: apsw.Connection, path: Path) -> None:
     # Checkpoints are ours, after the answers are out, so that their errors are seen.
     scalar(connection, "PRAGMA wal_autocheckpoint=0")
     scalar(connection, f"PRAGMA journal_size_limit={JOURNAL_BYTES}")
+    scalar(connection, f"PRAGMA cache_size=-{CACHE_BYTES // 1024}")
     if fresh:
         _create(connection)
     else:

@@ -7,7 +7,9 @@ from typing import Final
 import apsw
 import structlog
 
-CHECKPOINT_PAGES: Final = 4_000
+from transport.stores.sqlite_schema import PAGE_BYTES
+
+CHECKPOINT_PAGES: Final = 16 * 1024 * 1024 // PAGE_BYTES
 """Pages written to the write-ahead log (16 MiB) after which they are moved into the database."""
 
 STEP: Final = 8

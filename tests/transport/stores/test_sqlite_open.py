@@ -13,7 +13,7 @@ from actorbus.errors import StoreUnavailableError, StoreUnusableError
 from tests.conformance.kit import Reader, events, never_fails, soon
 from tests.transport.stores.sqlite_kit import query, sqlite
 from transport.stores.sqlite import SqliteStore
-from transport.stores.sqlite_schema import QUICK_CHECK_BYTES, scalar
+from transport.stores.sqlite_schema import PAGE_BYTES, QUICK_CHECK_BYTES, scalar
 
 HOLDER = """
 import sys
@@ -115,8 +115,8 @@ def test_a_damaged_page_is_found_at_start(path: Path) -> None:
     fill(path)
     content = bytearray(path.read_bytes())
     (root,) = query(path, "SELECT rootpage FROM sqlite_schema WHERE name='batches'")[0]
-    start = (root - 1) * 4096
-    content[start : start + 4096] = bytes(4096)
+    start = (root - 1) * PAGE_BYTES
+    content[start : start + PAGE_BYTES] = bytes(PAGE_BYTES)
     path.write_bytes(content)
     message = refusal(path)
     assert message.startswith(f"{path} is damaged (")

@@ -9,6 +9,7 @@ from tests.transport.stores.sqlite_kit import query, sqlite
 from transport.stores import sqlite_wal
 from transport.stores.disk import DiskSpace
 from transport.stores.sqlite import SqliteStore
+from transport.stores.sqlite_schema import PAGE_BYTES
 
 COUNT = "SELECT count(*) FROM batches"
 
@@ -58,7 +59,7 @@ def test_the_log_is_made_longer_in_steps_up_to_its_end(
                 await fill(store, 1)
                 await tidied(store)
                 seen.add(length(path))
-            assert max(seen) == 400 * (4096 + 24)
+            assert max(seen) == 400 * (PAGE_BYTES + 24)
 
     asyncio.run(main())
     assert len(seen) <= 5
@@ -90,7 +91,7 @@ def test_a_disk_without_room_is_not_filled_with_zeros(path: Path) -> None:
         disk._look_at = 0
         await store.join("t", "a", {"max_attempts": 3}, "new")
         await tidied(store)
-        assert length(path) <= 4 * (4096 + 24)
+        assert length(path) <= 4 * (PAGE_BYTES + 24)
         await store.close()
 
     asyncio.run(main())
