@@ -20,6 +20,9 @@ _packers: Final = _Packers()
 _FOREIGN: Final = 0
 """The one key that stands for all keys of a map that are not text."""
 
+_LOOKED_THROUGH: Final = 100_000
+"""Maps of a message with such keys that are made all the same, in 0.1 s: 8 MiB may hold more."""
+
 
 def pack(value: Any) -> bytes:
     """Return a value as MessagePack.
@@ -39,7 +42,8 @@ def unpack(packed: bytes) -> Any:
     and a client could choose a million that collide.
 
     Raises:
-        UndecodableError: for what is not MessagePack, or not one value.
+        UndecodableError: for what is not MessagePack, or not one value, or for 100,000 maps among
+            which are keys that are not text.
     """
     try:
         return _unpack(packed)
@@ -51,14 +55,23 @@ def _unpack(packed: bytes) -> Any:
     try:
         return msgpack.unpackb(packed, strict_map_key=True)  # text, or bytes
     except ValueError:  # damaged, or with other keys
-        return msgpack.unpackb(packed, strict_map_key=False, object_pairs_hook=_text_keys)
+        return msgpack.unpackb(packed, strict_map_key=False, object_pairs_hook=_TextKeys())
 
 
-def _text_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    texts: dict[Any, Any] = {key: value for key, value in pairs if isinstance(key, str)}
-    if any(not isinstance(key, str) for key, _ in pairs):
-        texts[_FOREIGN] = True
-    return texts
+class _TextKeys:
+    """Makes the maps of one message, as many as are worth the time."""
+
+    def __init__(self) -> None:
+        self._left = _LOOKED_THROUGH
+
+    def __call__(self, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+        self._left -= 1
+        if self._left < 0:
+            raise UndecodableError("keys of maps must be text")
+        texts: dict[Any, Any] = {key: value for key, value in pairs if isinstance(key, str)}
+        if len(texts) < len(pairs) and any(not isinstance(key, str) for key, _ in pairs):
+            texts[_FOREIGN] = True
+        return texts
 
 
 def first_line(error: BaseException) -> str:

@@ -175,6 +175,15 @@ def test_keys_that_are_arrays_or_maps_are_wrong_and_not_undecodable() -> None:
             EventEncoder("shop").encode(decoded)
 
 
+def test_only_so_many_maps_are_made_for_keys_that_are_no_text() -> None:
+    wrong = b"\x81\x01\xc0"
+    assert (
+        len(MSGPACK.decode(b"\x81\xa1m\xdd" + (50_000).to_bytes(4) + 50_000 * wrong)["m"]) == 50_000
+    )
+    with pytest.raises(UndecodableError, match="keys of maps must be text"):
+        MSGPACK.decode(b"\x81\xa1m\xdd" + (100_000).to_bytes(4) + 100_000 * wrong)
+
+
 def test_keys_that_are_no_text_never_enter_a_dictionary() -> None:
     frame = msgpack.packb({"a": 1} | {number: number for number in range(1000)})
     assert dict[Any, Any](MSGPACK.decode(frame)) == {"a": 1, 0: True}
