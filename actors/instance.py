@@ -14,7 +14,15 @@ from actors import messages as msg
 from actors.deliveries import Deliveries
 from actors.failures import error_frame, failure_of
 from actors.inspection import inspect
-from actors.instance_messages import Closed, GoAway, InspectDone, Received, Refused, WireDrained
+from actors.instance_messages import (
+    Closed,
+    Encoded,
+    GoAway,
+    InspectDone,
+    Received,
+    Refused,
+    WireDrained,
+)
 from actors.pending import PendingPublish, Pendings
 from actors.runtime import LoopActor
 from actors.wire import Wire
@@ -93,24 +101,44 @@ class InstanceActor(LoopActor):
         self._refuse(frame.ref, ErrorCode.MALFORMED, "hello was said already on this connection")
 
     def _on_publish(self, frame: frames.Publish) -> None:
+        if self._may_publish(frame):
+            ids, encoded, errors = self._encode(frame.events)
+            size = sum(map(len, encoded))
+            pending = PendingPublish(frame.ref, frame.topic, ids, errors, size)
+            if encoded:
+                self._append(pending, tuple(encoded), frame.ttl_ms)
+            else:
+                self._send_published(pending, 0)
+
+    def _on_encoded(self, message: Encoded) -> None:
+        try:
+            if self._may_publish(message):
+                size = sum(map(len, message.events))
+                pending = PendingPublish(message.ref, message.topic, [], [], size)
+                self._append(pending, message.events, message.ttl_ms)
+        except RefusedError as error:
+            self._refuse(message.ref, error.code, error.message)
+
+    def _may_publish(self, asked: frames.Publish | Encoded) -> bool:
+        """Whether the broker takes it; if not, that has been answered, unless it is raised."""
         if self._going:
             self._refuse(
-                frame.ref, ErrorCode.SHUTTING_DOWN, "the broker is stopping; publish again later"
+                asked.ref, ErrorCode.SHUTTING_DOWN, "the broker is stopping; publish again later"
             )
-            return
-        self._policy.check_publish(self.app_id, frame.topic)
-        ids, encoded, errors = self._encode(frame.events)
-        pending = PendingPublish(frame.ref, frame.topic, ids, errors, sum(map(len, encoded)))
-        if not encoded:
-            self._send_published(pending, 0)
-            return
-        ttl_ms = self._policy.ttl_ms if frame.ttl_ms is None else frame.ttl_ms
+            return False
+        self._policy.check_publish(self.app_id, asked.topic)
+        return True
+
+    def _append(
+        self, pending: PendingPublish, events: tuple[bytes, ...], ttl_ms: int | None
+    ) -> None:
+        ttl_ms = self._policy.ttl_ms if ttl_ms is None else ttl_ms
         expires_at = None if ttl_ms is None else self._supervisor.clock.now().wall + ttl_ms
         token = self._pending.add(pending)
-        request = msg.Publish(self.actor_ref, token, tuple(encoded), pending.size, expires_at)
-        if self.budget.full() or not self._supervisor.publish(frame.topic, request):
+        request = msg.Publish(self.actor_ref, token, events, pending.size, expires_at)
+        if self.budget.full() or not self._supervisor.publish(pending.topic, request):
             self._pending.pop(token)
-            self._overloaded(frame.ref)
+            self._overloaded(pending.ref)
             return
         self.budget.add(pending.size)
 
@@ -275,6 +303,7 @@ _FRAMES: dict[type[frames.ClientFrame], Callable[[InstanceActor, Any], None]] = 
 
 _HANDLERS: dict[type[msg.Message], Callable[[InstanceActor, Any], None]] = {
     Received: InstanceActor._on_received,
+    Encoded: InstanceActor._on_encoded,
     Refused: InstanceActor._on_refused,
     Closed: InstanceActor._on_closed,
     GoAway: InstanceActor._on_go_away,

@@ -13,6 +13,15 @@ class Received(msg.Message, frozen=True):
     size: int
 
 
+class Encoded(msg.Message, frozen=True):
+    """A publish from within this process, of events that `EventEncoder` has made."""
+
+    ref: ClientRef
+    topic: str
+    events: tuple[bytes, ...]
+    ttl_ms: int | None
+
+
 class Refused(msg.Message, frozen=True):
     """A frame from the client that broke a rule."""
 

@@ -11,6 +11,7 @@ from websockets.asyncio.server import Server
 from actorbus.errors import ActorbusError, StoreUnusableError
 from transport.auth import Tokens, check_origins, load_tokens
 from transport.components import DEFAULT, Component, ComponentConfig
+from transport.local_bus import LocalBus
 from transport.server import COMPONENTS, PATH, listen
 from transport.session import STOPPING, Session
 
@@ -148,6 +149,18 @@ class Broker:
             return self.default
         name = path.removeprefix(COMPONENTS)
         return self.components.get(name) if name and name != path else None
+
+    def open_bus(self, component: str, app_id: str) -> LocalBus:
+        """A bus for publishing, without a socket.
+
+        Args:
+            component: the name of one.
+            app_id: who publishes.
+
+        Raises:
+            RefusedError: the component is not for this app.
+        """
+        return LocalBus(self.components[component], app_id)
 
     def ask_to_stop(self) -> None:
         """Let `wait` return."""

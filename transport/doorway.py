@@ -121,7 +121,7 @@ class Doorway:
             retries=options.retries,
             broker_token=None if broker.tokens is None else broker.tokens.trust(),
         )
-        door = self._make(config, broker.health)
+        door = self._make(config, broker.health, broker.open_bus)
         http_port, grpc_port = await door.start()
         self._door = door
         host = config.host

@@ -8,17 +8,19 @@ before anything newer.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from actorbus.client.backoff import Backoff
 from actorbus.client.limits import NO_ANSWER
 from actorbus.client.publish_batch import BATCH_BYTES, EventErrors, PublishBatch, Waiter, copy_of
 from actorbus.client.publish_room import PublishRoom
-from actorbus.codec import Codec
 from actorbus.errors import ActorbusError, ErrorCode, InvalidEventError, UnavailableError
 from actorbus.frame_types import Limits
 from actorbus.limits import BATCH_EVENTS, FRAME_BYTES, PUBLISH_BYTES
 from actorbus.names import check_topic
+
+F = TypeVar("F")
+"""A publish frame, as who sends it wants it."""
 
 RETRY_FIRST: Final = 0.1
 RETRY_LONGEST: Final = 2.0
@@ -31,17 +33,22 @@ FRAME_HEAD: Final = 1024
 """Room for what stands around the events of a publish frame; names are 120 bytes at most."""
 
 
-class Publisher:
+class Publisher(Generic[F]):
     """The publishes of one bus, over all its connections.
 
     Args:
-        codec: how frames are encoded.
+        frame: makes a publish frame of topic, ref, encoded events and their time to live.
         timeout: seconds after which a publish without an answer fails.
         next_ref: numbers for the frames.
     """
 
-    def __init__(self, codec: Codec, timeout: float, next_ref: Callable[[], int]) -> None:
-        self._codec = codec
+    def __init__(
+        self,
+        frame: Callable[[str, int, Sequence[bytes], int | None], F],
+        timeout: float,
+        next_ref: Callable[[], int],
+    ) -> None:
+        self._frame = frame
         self._timeout = timeout
         self._next_ref = next_ref
         self._loop = asyncio.get_running_loop()
@@ -101,8 +108,8 @@ class Publisher:
             for index, code, message in errors
         )
 
-    def frames(self) -> Iterator[bytes]:
-        """What waits, encoded; a frame counts as under way from the moment it is taken."""
+    def frames(self) -> Iterator[F]:
+        """What waits, as frames; one counts as under way from the moment it is taken."""
         while self._queue:
             batch = self._queue.popleft()
             self._shut(batch)
@@ -111,7 +118,7 @@ class Publisher:
                 continue
             ref = self._next_ref()
             self._in_flight[ref] = batch
-            yield self._codec.publish(batch.topic, ref, batch.events, batch.ttl_ms)
+            yield self._frame(batch.topic, ref, batch.events, batch.ttl_ms)
 
     def published(self, ref: int, errors: Sequence[Mapping[str, Any]]) -> None:
         """Take a `published` answer; one that comes after the deadline is of no use any more."""

@@ -77,7 +77,7 @@ class Session:
         self._settings = settings
         self._hello = settings.hello
         self._next_ref = refs.__next__
-        self.publisher = Publisher(self.codec, settings.publish_timeout, self._next_ref)
+        self.publisher = Publisher(self.codec.publish, settings.publish_timeout, self._next_ref)
         self._subscriptions: dict[str, Subscription] = {}
         self._draining = False
         self._closing = False

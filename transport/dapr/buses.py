@@ -1,7 +1,11 @@
-"""The door's connections to its brokers: one bus for each component and app ID, shared."""
+"""The door's connections to its brokers: one bus for each component and app ID, shared.
+
+A door in a broker's own process publishes there without a socket (`transport.local_bus`).
+"""
 
 import asyncio
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -24,17 +28,44 @@ CLOSE_SECONDS: Final = 1.0
 Key = tuple[str, str]
 
 
+class PublishingBus(Protocol):
+    """What the shared buses are used for (`actorbus.Bus`)."""
+
+    @property
+    def connected(self) -> bool:
+        """There is a connection at this moment."""
+
+    async def publish(
+        self, topic: str, *, event: Mapping[str, Any], ttl: float | None = None
+    ) -> str:
+        """Publish a complete event."""
+
+    async def publish_many(
+        self, topic: str, *, events: Sequence[Mapping[str, Any]], ttl: float | None = None
+    ) -> list[str]:
+        """Publish complete events."""
+
+    async def close(self) -> None:
+        """Disconnect in order."""
+
+
+OpenLocal = Callable[[str, str], PublishingBus]
+"""Opens the bus of a component and an app ID in a broker of this process."""
+
+
 class Buses:
     """Opens a bus at its first use; a bus that ended is opened again at the next one.
 
     Args:
         config: names the components, their URLs, and the token to show there.
+        open_local: where the broker is in this process.
     """
 
-    def __init__(self, config: DoorConfig) -> None:
+    def __init__(self, config: DoorConfig, open_local: OpenLocal | None = None) -> None:
         self._config = config
-        self._open: dict[Key, Bus] = {}
-        self._opening: dict[Key, asyncio.Task[Bus]] = {}
+        self._open_local = open_local
+        self._open: dict[Key, PublishingBus] = {}
+        self._opening: dict[Key, asyncio.Task[PublishingBus]] = {}
         self._stopped = False
 
     def make(self, component: str, app_id: str, *, max_in_flight: int) -> Bus:
@@ -55,11 +86,11 @@ class Buses:
             close_timeout=CLOSE_SECONDS,
         )
 
-    def ready(self, component: str, app_id: str) -> Bus | None:
+    def ready(self, component: str, app_id: str) -> PublishingBus | None:
         """The shared bus if it is open already."""
         return self._open.get((component, app_id))
 
-    async def get(self, component: str, app_id: str) -> Bus:
+    async def get(self, component: str, app_id: str) -> PublishingBus:
         """The shared bus to publish on, opened if need be; callers wait for one opening.
 
         Raises:
@@ -77,7 +108,7 @@ class Buses:
             self._opening[key] = task
         return await asyncio.shield(task)
 
-    def drop(self, component: str, app_id: str, bus: Bus) -> None:
+    def drop(self, component: str, app_id: str, bus: PublishingBus) -> None:
         """Forget a bus that has ended; the next call opens another."""
         key = component, app_id
         if self._open.get(key) is bus:
@@ -112,11 +143,10 @@ class Buses:
                 ErrorCode.OVERLOADED, f"the door has {MOST} connections already; try again later"
             )
 
-    async def _connect(self, key: Key) -> Bus:
+    async def _connect(self, key: Key) -> PublishingBus:
         component, app_id = key
         try:
-            bus = self.make(component, app_id, max_in_flight=0)
-            await bus.__aenter__()
+            bus = await self._new(component, app_id)
         except ActorbusError as error:
             log.warning("no_broker", component=component, app_id=app_id, error=str(error))
             raise
@@ -125,8 +155,14 @@ class Buses:
         self._open[key] = bus
         return bus
 
+    async def _new(self, component: str, app_id: str) -> PublishingBus:
+        if self._open_local is not None:
+            return self._open_local(component, app_id)
+        bus = self.make(component, app_id, max_in_flight=0)
+        return await bus.__aenter__()
 
-def _seen(task: asyncio.Task[Bus]) -> None:
+
+def _seen(task: asyncio.Task[PublishingBus]) -> None:
     """Its error is logged; there may be nobody left who waits for it."""
     if not task.cancelled():
         task.exception()

@@ -3,7 +3,7 @@
 import asyncio
 
 from actorbus.errors import ActorbusError
-from transport.dapr.buses import Buses
+from transport.dapr.buses import Buses, OpenLocal
 from transport.dapr.callers import Callers
 from transport.dapr.config import DoorConfig
 from transport.dapr.grpc_api import GrpcApi
@@ -21,6 +21,7 @@ class Door:
     Args:
         config: its settings.
         health: why the broker beside it can't work now, or None; for a door in its process.
+        open_local: opens a bus in that broker; for the same.
 
     Attributes:
         buses: its connections.
@@ -29,9 +30,14 @@ class Door:
         metadata: what it tells about itself.
     """
 
-    def __init__(self, config: DoorConfig, health: Health | None = None) -> None:
+    def __init__(
+        self,
+        config: DoorConfig,
+        health: Health | None = None,
+        open_local: OpenLocal | None = None,
+    ) -> None:
         self.config = config
-        self.buses = Buses(config)
+        self.buses = Buses(config, open_local)
         self.callers = Callers(config)
         self.publisher = Publisher(self.buses, config)
         self.metadata = Metadata(config)

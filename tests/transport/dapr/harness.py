@@ -147,10 +147,16 @@ def tokens_of(**apps: str) -> Tokens:
 
 
 class DoorPlayer:
-    """Runs scripts, and sees to it that the log has no traceback."""
+    """Runs scripts, and sees to it that the log has no traceback.
 
-    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+    Args:
+        caplog: pytest's.
+        within: the door publishes within the broker's process, as that of `serve`.
+    """
+
+    def __init__(self, caplog: pytest.LogCaptureFixture, *, within: bool) -> None:
         self._caplog = caplog
+        self.within = within
 
     def __call__(
         self, script: Script, *, tokens: Tokens | None = None, **settings: Any
@@ -163,13 +169,15 @@ class DoorPlayer:
             settings: fields of DoorConfig.
         """
         with self._caplog.at_level(logging.WARNING), structlog.testing.capture_logs() as entries:
-            uvloop.run(_run(script, tokens, settings))  # as `serve` does
+            uvloop.run(_run(script, tokens, settings, within=self.within))  # as `serve` does
         found = tracebacks(entries, self._caplog)
         assert not found, found
         return [dict(entry) for entry in entries]
 
 
-async def _run(script: Script, tokens: Tokens | None, settings: Mapping[str, Any]) -> None:
+async def _run(
+    script: Script, tokens: Tokens | None, settings: Mapping[str, Any], *, within: bool
+) -> None:
     specversion = settings.get("specversion", "0.3")
     broker = Broker(Config(port=0, store="memory:", specversion=specversion, grace_seconds=0))
     broker.tokens = tokens
@@ -182,7 +190,7 @@ async def _run(script: Script, tokens: Tokens | None, settings: Mapping[str, Any
         "broker_token": None if tokens is None else tokens.trust(),
         **settings,
     }
-    door = Door(DoorConfig(**fields), broker.health)
+    door = Door(DoorConfig(**fields), broker.health, broker.open_bus if within else None)
     try:
         port, _ = await door.start()
         async with asyncio.timeout(SCRIPT_DEADLINE), AsyncExitStack() as stack:

@@ -11,6 +11,12 @@ from transport.dapr.buses import Buses
 from transport.dapr.config import DoorConfig
 
 
+@pytest.fixture
+def play(caplog: pytest.LogCaptureFixture) -> DoorPlayer:
+    """These are about connections over sockets; `test_local_bus` is about those without."""
+    return DoorPlayer(caplog, within=False)
+
+
 def test_calls_at_the_same_time_share_one_opening(play: DoorPlayer) -> None:
     async def script(house: House) -> None:
         buses = house.door.buses

@@ -77,12 +77,13 @@ def test_the_door_is_not_well_while_its_streams_end() -> None:
             await stream.initial()
             await stream.read()
             bus = await door.buses.get("pubsub", "shop")
-            await bus.publish("orders", 1)
-            event = await stream.event()
+            event = {"id": "1", "source": "shop", "type": "t", "specversion": "1.0", "data": 1}
+            await bus.publish("orders", event=event)
+            delivered = await stream.event()
             stop = asyncio.ensure_future(door.stop())  # it waits for this event
             await asyncio.sleep(0)
             assert await health(http_port) == b"500"
-            await stream.answer(event.id)
+            await stream.answer(delivered.id)
             assert (await stream.ended())[0] == grpc.StatusCode.UNAVAILABLE
             await stop
 
