@@ -55,9 +55,10 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-def test_the_tests_that_the_semantics_name_exist() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/semantics.md").read_text())
-    assert len(named) > 60
+@pytest.mark.parametrize(("page", "least"), [("docs/semantics.md", 60), ("docs/dapr.md", 60)])
+def test_the_tests_that_a_page_names_exist(page: str, least: int) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / page).read_text())
+    assert len(named) > least
     missing = [
         f"{path}::{name}"
         for path, name in named
@@ -72,3 +73,13 @@ def test_every_chapter_of_the_semantics_is_shown() -> None:
     shown = {row.split("|")[1].strip() for row in table.splitlines() if row.startswith("| ")}
     chapters = set(re.findall(r"^## (.+)$", text, re.MULTILINE))
     assert chapters - {"Words", "What is not promised"} == shown - {""}
+
+
+def test_every_feature_of_dapr_works_or_is_said_not_to() -> None:
+    page = (ROOT / "docs/dapr.md").read_text(encoding="utf-8")
+    table = page.partition("## Dapr's features, row by row")[2]
+    rows = [row.split("|")[1:4] for row in table.splitlines() if row.startswith("| ")][1:]
+    assert len(rows) == 36
+    verdicts = ("works", "better", "partly", "differs", "as in Dapr", "not yet")
+    assert [row for row in rows if not row[1].strip().startswith(verdicts)] == []
+    assert [row for row in rows if "::" not in row[2] and not row[1].startswith(" not yet")] == []
