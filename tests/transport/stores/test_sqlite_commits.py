@@ -10,7 +10,7 @@ from tests.conformance.kit import Reader, event, events, soon
 from tests.transport.stores.sqlite_kit import Disk, sqlite, until
 from transport.stores import sqlite_wal
 from transport.stores.sqlite import SqliteStore
-from transport.stores.sqlite_changes import CHANGES_VIEW, Changes
+from transport.stores.sqlite_changes import CHANGES_VIEW, LARGE_BYTES, Changes
 
 
 @pytest.fixture
@@ -223,6 +223,38 @@ def test_a_commit_is_one_statement_whatever_it_changes() -> None:
     changes.remove_group(2)
     changes.remove_topic(2)
     assert len(changes.statements()) == 1
+
+
+def test_a_large_batch_is_a_statement_of_its_own_beside_the_rest() -> None:
+    changes = Changes()
+    changes.batches += [(1, 0, 1, None, 0, bytes(LARGE_BYTES)), (1, 1, 1, None, 0, b"small")]
+    (large, row), (rest, values) = changes.statements()
+    assert large.startswith("INSERT INTO batches ")
+    assert row == changes.batches[0]
+    assert rest.startswith("INSERT INTO changes ")
+    assert b"small" in values
+
+
+def test_large_and_small_batches_of_one_commit_are_kept_in_order(path: Path, disk: Disk) -> None:
+    published = (event(0), event(1, LARGE_BYTES), event(2), event(3, LARGE_BYTES))
+
+    async def main() -> None:
+        async with sqlite(path, vfs=disk.name) as store:
+            await store.join("t", "a", {}, "new")
+            commits = counted_commits(store)
+            disk.go_on.clear()
+            first = store.append("t", events(9), None)
+            await disk.hangs()
+            appends = [store.append("t", (one,), None) for one in published]
+            disk.go_on.set()
+            await soon(asyncio.gather(first, *appends))
+            assert commits() == 2
+        async with sqlite(path) as store:
+            reader = await Reader.of(store, "t", "a")
+            assert [one.event for one in await reader.take(5)] == [*events(9), *published]
+            await reader.close()
+
+    asyncio.run(main())
 
 
 def test_settling_that_nobody_waits_for_shares_a_commit_behind_appends(path: Path) -> None:
