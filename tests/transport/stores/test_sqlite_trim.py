@@ -1,7 +1,9 @@
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from actorbus.store import Attempt, Feed
@@ -43,9 +45,11 @@ async def filled(store: SqliteStore | MemoryStore, *groups: str, batches: int = 
 
 
 def rows(store: SqliteStore, statement: str = "SELECT first FROM batches") -> list[int]:
-    """Run while the store's thread has nothing to do."""
+    """What the store's own connection sees, between two pieces of work of its thread."""
     assert store._log is not None
-    return [row[0] for row in store._log._connection.execute(statement)]
+    while True:
+        with contextlib.suppress(apsw.ThreadingViolationError):
+            return [row[0] for row in store._log._connection.execute(statement)]
 
 
 def test_what_is_settled_goes_soon_though_nobody_calls(path: Path) -> None:
