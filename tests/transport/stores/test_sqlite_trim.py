@@ -1,9 +1,9 @@
 import asyncio
-import contextlib
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import apsw
 import pytest
 
 from actorbus.store import Attempt, Feed
@@ -12,13 +12,27 @@ from tests.transport.stores.sqlite_kit import query, sqlite, until
 from transport.stores import log, sqlite_trim
 from transport.stores.memory import MemoryStore
 from transport.stores.sqlite import SqliteStore
+from transport.stores.sqlite_writer import _Thread
 
+TURN: Final = threading.Lock()
 COUNT = "SELECT count(*) FROM batches"
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "actorbus.db"
+
+
+@pytest.fixture(autouse=True)
+def by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the store's thread wait while `rows` looks: apsw refuses who comes second."""
+    attempt = _Thread._attempt
+
+    def alone(thread: _Thread, work: Callable[[], Any]) -> Any:
+        with TURN:
+            return attempt(thread, work)
+
+    monkeypatch.setattr(_Thread, "_attempt", alone)
 
 
 @pytest.fixture
@@ -47,9 +61,8 @@ async def filled(store: SqliteStore | MemoryStore, *groups: str, batches: int = 
 def rows(store: SqliteStore, statement: str = "SELECT first FROM batches") -> list[int]:
     """What the store's own connection sees, between two pieces of work of its thread."""
     assert store._log is not None
-    while True:
-        with contextlib.suppress(apsw.ThreadingViolationError):
-            return [row[0] for row in store._log._connection.execute(statement)]
+    with TURN:
+        return [row[0] for row in store._log._connection.execute(statement)]
 
 
 def test_what_is_settled_goes_soon_though_nobody_calls(path: Path) -> None:
