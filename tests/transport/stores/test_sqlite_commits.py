@@ -8,7 +8,7 @@ import pytest
 
 from tests.conformance.kit import Reader, event, events, soon
 from tests.transport.stores.sqlite_kit import Disk, sqlite, until
-from transport.stores import sqlite_wal
+from transport.stores import sqlite_wal, sqlite_writer
 from transport.stores.sqlite import SqliteStore
 from transport.stores.sqlite_changes import CHANGES_VIEW, LARGE_BYTES, Changes
 
@@ -257,7 +257,11 @@ def test_large_and_small_batches_of_one_commit_are_kept_in_order(path: Path, dis
     asyncio.run(main())
 
 
-def test_settling_that_nobody_waits_for_shares_a_commit_behind_appends(path: Path) -> None:
+def test_settling_that_nobody_waits_for_shares_a_commit_behind_appends(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "PATIENCE_SECONDS", 1.0)  # longer than an append may take
+
     async def main() -> None:
         async with sqlite(path) as store:
             await store.join("t", "a", {}, "new")
