@@ -9,7 +9,7 @@ from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 
 from actorbus.errors import StoreUnavailableError
-from transport.stores.rabbitmq.calls import CALL_SECONDS, explain, within
+from transport.stores.rabbitmq.calls import CALL_SECONDS, directly, explain, within
 
 T = TypeVar("T")
 
@@ -75,7 +75,8 @@ class Consumer:
 
     async def ack(self, upto: int | None, singles: Iterable[int]) -> None:
         """Acknowledge all messages up to a tag, and single ones; returns once it is written."""
-        await self._call("took no acknowledgement", self._ack(upto, sorted(singles)))
+        written = self._ack(upto, sorted(singles))
+        await directly(CALL_SECONDS, "rabbitmq took no acknowledgement", written)
 
     async def requeue(self, tags: Iterable[int]) -> None:
         """Give messages back; they go to the end of the queue."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
 import msgspec
@@ -12,7 +12,7 @@ from aiormq.exceptions import PublishError
 from pamqp.commands import Basic
 
 from actorbus.errors import StoreUnavailableError
-from transport.stores.rabbitmq.calls import abandon, outcome
+from transport.stores.rabbitmq.calls import abandon, translated
 from transport.stores.rabbitmq.config import Timing
 from transport.stores.rabbitmq.connections import Link
 
@@ -24,8 +24,6 @@ _DRAINED_BYTES: Final = 64 * 1024
 
 _NOWHERE: Final = "actorbus.probe"
 """A queue that does not exist: what is published to it is confirmed and kept nowhere."""
-
-Confirm = asyncio.Task[Any]
 
 
 class Outgoing(msgspec.Struct, frozen=True, eq=False):
@@ -49,16 +47,31 @@ class Lane:
         self._channel: Channel | None = None
         self._order = asyncio.Lock()
 
-    async def send(
+    async def publish(
         self, messages: Sequence[Outgoing], ready: Callable[[], Awaitable[None]] | None
-    ) -> list[Confirm]:
-        """Hand the messages over in the order of calls; the tasks end with their confirms."""
-        async with self._order:
-            channel = await self._open()
-            if ready is not None:
-                await ready()
-            create_task = asyncio.get_running_loop().create_task
-            return [create_task(_publish(channel, message)) for message in messages]
+    ) -> int:
+        """Publish at least one message, in the order of calls, and wait for the confirms.
+
+        Returns how many reached a queue. The last message has no task of its own: one that comes
+        alone is the case that has to be quick.
+        """
+        *rest, last = messages
+        others: list[asyncio.Task[bool]] = []
+        try:
+            async with self._order:
+                channel = await self._open()
+                if ready is not None:
+                    await ready()
+                others = [asyncio.create_task(_reached(channel, message)) for message in rest]
+                if others:
+                    await asyncio.sleep(0)  # until each is in the channel's line
+            # Nothing waits between here and the channel's line, so nobody comes in between.
+            routed = int(await _reached(channel, last))
+            if others:
+                await asyncio.wait(others)
+        finally:
+            abandon(others)
+        return routed + sum(other.result() for other in others)
 
     async def _open(self) -> Channel:
         self._link.check()
@@ -109,17 +122,16 @@ class Publisher:
         """
         seconds = self._timing.confirm_seconds if seconds is None else seconds
         lane = self._lanes[LANES if topic is None else crc32(topic.encode()) % LANES]
-        confirms: list[Confirm] = []
         try:
             async with asyncio.timeout(seconds):
-                confirms = await lane.send(messages, ready)
-                await asyncio.wait(confirms)
+                routed = await translated(
+                    "rabbitmq confirmed no message", lane.publish(messages, ready)
+                )
         except TimeoutError:
             reason = self._stall(seconds)
             raise StoreUnavailableError(reason) from None
-        finally:
-            abandon(confirms)
-        return self._routed(confirms, seconds)
+        self.stalled = None
+        return routed
 
     def _stall(self, seconds: float) -> str:
         """Publishes hang: find out by ourselves when they work again, since perhaps nobody tries.
@@ -137,25 +149,18 @@ class Publisher:
             with suppress(StoreUnavailableError):  # the reason stays
                 await self.publish([Outgoing("", _NOWHERE, b"", Basic.Properties())])
 
-    def _routed(self, confirms: Sequence[Confirm], seconds: float) -> int:
-        routed = 0
-        for confirm in confirms:
-            try:
-                outcome(confirm, "rabbitmq confirmed no message", seconds)
-                routed += 1
-            except StoreUnavailableError as error:
-                if not isinstance(error.__cause__, PublishError):
-                    raise
-        self.stalled = None
-        return routed
 
-
-async def _publish(channel: Channel, message: Outgoing) -> None:
-    await channel.basic_publish(
-        message.body,
-        exchange=message.exchange,
-        routing_key=message.routing_key,
-        properties=message.properties,
-        mandatory=True,
-        wait=len(message.body) >= _DRAINED_BYTES,
-    )
+async def _reached(channel: Channel, message: Outgoing) -> bool:
+    """Publish one message; whether it reached a queue, once it is confirmed."""
+    try:
+        await channel.basic_publish(
+            message.body,
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+            properties=message.properties,
+            mandatory=True,
+            wait=len(message.body) >= _DRAINED_BYTES,
+        )
+    except PublishError:
+        return False
+    return True
