@@ -16,7 +16,7 @@ from actorbus import json_text
 from actorbus.data import pack_data
 from actorbus.errors import InvalidEventError, MalformedError, UndecodableError
 from actorbus.events import from_json_form, to_base64, to_json
-from actorbus.packing import first_line, pack, unpack
+from actorbus.packing import first_line, pack, pack_plain, unpack, unpack_checked
 from actorbus.quote import quote
 
 Delivery = tuple[int, int, bytes]
@@ -42,6 +42,9 @@ class Codec(Protocol):
         Raises:
             UndecodableError: for what is not decodable, or not a map: close with 1007.
         """
+
+    def decode_checked(self, message: bytes) -> dict[str, Any]:
+        """The same for an app, which may rely on what the broker has checked."""
 
     def encode(self, frame: Mapping[str, Any] | msgspec.Struct) -> bytes:
         """Return a frame, other than `publish` and `deliver`, as a message.
@@ -95,6 +98,9 @@ class _MsgpackCodec:
             raise UndecodableError("message is text, MessagePack frames are binary")
         return _check_map(unpack(message))
 
+    def decode_checked(self, message: bytes) -> dict[str, Any]:
+        return _check_map(unpack_checked(message))
+
     def encode(self, frame: Mapping[str, Any] | msgspec.Struct) -> bytes:
         try:
             return pack(_to_map(frame))
@@ -140,7 +146,8 @@ class _MsgpackCodec:
         )
 
     def encode_data(self, event_id: str, data: Any) -> bytes:
-        return b"".join((b"\x82\xa2id", pack(event_id), _pack_pair("data", data)))
+        packed = pack_plain(data) if type(data) is bytes else _pack_data(data)
+        return b"".join((b"\x82\xa2id", pack_plain(event_id), b"\xa4data", packed))
 
     def encode_event(self, event: Mapping[str, Any]) -> bytes:
         _check_one_data(event)
@@ -161,6 +168,9 @@ class _JsonCodec:
 
     def decode(self, message: bytes | str) -> dict[str, Any]:
         return _check_map(json_text.loads(message))
+
+    def decode_checked(self, message: bytes) -> dict[str, Any]:
+        return self.decode(message)
 
     def encode(self, frame: Mapping[str, Any] | msgspec.Struct) -> bytes:
         try:
@@ -280,10 +290,14 @@ def _pack_plain(event: Mapping[str, Any]) -> bytes | None:
     return b"".join((_map(len(event)), packed[1:], _pack_pair("data", data)))
 
 
+def _pack_data(data: Any) -> bytes:
+    return pack_data(bytes(data) if isinstance(data, _BUFFERS) else data)
+
+
 def _pack_pair(name: Any, value: Any) -> bytes:
     """Pack the data or an attribute of an EVENT with its name, if both encodings can write it."""
     if name == "data":
-        return b"\xa4data" + pack_data(bytes(value) if isinstance(value, _BUFFERS) else value)
+        return b"\xa4data" + _pack_data(value)
     if not isinstance(name, str):
         raise InvalidEventError(f"attribute name {quote(name)} must be text")
     if not isinstance(value, _ATTRIBUTE):

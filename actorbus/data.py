@@ -15,7 +15,7 @@ import orjson
 
 from actorbus.errors import ErrorCode, InvalidEventError
 from actorbus.limits import DATA_DEPTH
-from actorbus.packing import pack
+from actorbus.packing import pack, pack_plain
 from actorbus.quote import quote
 
 INTEGERS: Final = (-(2**63), 2**64 - 1)
@@ -41,6 +41,8 @@ def pack_data(data: Any, limit: int | None = None) -> bytes:
             `too_large` for arrays and maps over `limit` bytes, which are not looked through.
     """
     try:
+        if type(data) in _TEXT_OR_BYTES:
+            return pack_plain(data)
         if isinstance(data, _TEXT_OR_BYTES):
             return pack(data)
         # orjson is the check at C speed: it refuses nested bytes, extension types, keys that are

@@ -24,7 +24,7 @@ from actorbus.attributes import V03, check_attribute_name, check_attributes, che
 from actorbus.data import pack_data
 from actorbus.errors import ErrorCode, InvalidEventError
 from actorbus.limits import EVENT_BYTES
-from actorbus.packing import first_line, pack, unpack
+from actorbus.packing import first_line, pack, pack_plain, unpack
 from actorbus.quote import quote
 
 EVENT_TYPE: Final = "com.dapr.event.sent"
@@ -98,10 +98,14 @@ class EventEncoder:
 
     def _encode_plain(self, event_id: Any, data: Any, limit: int) -> tuple[str, bytes]:
         """An event of data alone, with or without an id: the attributes are a template."""
-        event_id = new_event_id() if event_id is None else check_text("id", event_id)
-        template = self._templates.get(type(data), self._json)
-        packed = pack_data(data, limit)
-        return event_id, b"".join((b"\x86\xa2id", pack(event_id), template, packed))
+        if event_id is None:
+            event_id = new_event_id()
+        elif type(event_id) is not str or not event_id or not event_id.isprintable():
+            check_text("id", event_id)
+        kind = type(data)
+        packed = pack_plain(data) if kind is bytes else pack_data(data, limit)
+        template = self._templates.get(kind, self._json)
+        return event_id, b"".join((b"\x86\xa2id", pack_plain(event_id), template, packed))
 
     def _encode_full(self, event: dict[Any, Any], limit: int) -> tuple[str, bytes]:
         attributes = _take_attributes(event)

@@ -4,6 +4,7 @@ import threading
 from typing import Any, Final
 
 import msgpack
+import msgspec
 
 from actorbus.errors import UndecodableError
 
@@ -32,6 +33,25 @@ def pack(value: Any) -> bytes:
     """
     packed: bytes = _packers.pack(value)
     return packed
+
+
+pack_plain: Final = msgspec.msgpack.Encoder().encode
+"""`pack` for a `str` or `bytes`, in a third of the time; other types it may pack otherwise, or
+where `pack` refuses them."""
+
+_decode: Final = msgspec.msgpack.Decoder().decode
+
+
+def unpack_checked(packed: bytes) -> Any:
+    """`unpack` for what the broker has checked and packed, in half the time.
+
+    Raises:
+        UndecodableError: it is damaged all the same.
+    """
+    try:
+        return _decode(packed)
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+        raise UndecodableError(f"message is not MessagePack: {first_line(error)}") from None
 
 
 def unpack(packed: bytes) -> Any:

@@ -30,6 +30,10 @@ class Budget:
         """Whether nothing more is admitted."""
         return self.held >= self.limit
 
+    def left(self) -> int:
+        """Bytes up to the limit; none or fewer if it is full."""
+        return self.limit - self.held
+
     def add(self, size: int) -> None:
         """Hold `size` bytes more."""
         self.held += size

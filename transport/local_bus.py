@@ -121,7 +121,7 @@ class LocalBus:
     def _connect(self) -> None:
         self._reconnecting = None
         self._ref = self._supervisor.connect(self._hello, _LocalWire(self))
-        self._publisher.connected(self._wake, self._supervisor.limits)
+        self._publisher.connected(self._wake, self._hand_over, self._supervisor.limits)
 
     def _wake(self) -> None:
         """Hand over at the loop's next turn what this one publishes: it shares a message."""

@@ -13,10 +13,10 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from actorbus.codec import CODECS
+from actorbus.direct_connection import DirectServerConnection
 from actorbus.limits import FRAME_BYTES
 from transport.metrics import CONTENT_TYPE, render
 from transport.session import Session
-from transport.wire import CountedConnection
 
 if TYPE_CHECKING:
     from transport.broker import Broker
@@ -56,13 +56,13 @@ async def listen(broker: "Broker", host: str, port: int, origins: frozenset[str]
         close_timeout=CLOSE_SECONDS,
         open_timeout=OPEN_SECONDS,
         server_header="actorbus",
-        create_connection=CountedConnection,
+        create_connection=DirectServerConnection,
         logger=_quiet_logger(),
     )
 
 
 async def _handle(broker: "Broker", connection: ServerConnection) -> None:
-    assert isinstance(connection, CountedConnection)
+    assert isinstance(connection, DirectServerConnection)
     assert connection.request is not None
     component = broker.component_at(_path(connection.request))
     assert component is not None  # `_route` has seen to that

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from actorbus import frames
 from actorbus.codec import CODECS, JSON, Codec
+from actorbus.direct_connection import DirectServerConnection
 from actorbus.errors import ErrorCode, MalformedError, RefusedError, UndecodableError
 from actorbus.errors import Ref as ClientRef
 from actorbus.limits import HELLO_MS, PUBLISH_PAUSE_MS
@@ -19,7 +20,7 @@ from actors.instance import Closed, InstanceActor, Received, Refused, WireDraine
 from actors.runtime import Ref, actor_of, tell
 from transport.auth import bearer
 from transport.components import Component
-from transport.wire import CountedConnection, SocketWire
+from transport.wire import SocketWire
 
 if TYPE_CHECKING:
     from transport.broker import Broker
@@ -43,7 +44,9 @@ class Session:
         component: that the client's path names.
     """
 
-    def __init__(self, socket: CountedConnection, broker: "Broker", component: Component) -> None:
+    def __init__(
+        self, socket: DirectServerConnection, broker: "Broker", component: Component
+    ) -> None:
         self._socket = socket
         self._broker = broker
         self._component = component
@@ -160,15 +163,33 @@ class Session:
         actor = actor_of(ref)
         assert isinstance(actor, InstanceActor)
         self._log.info("connected", app_id=hello.app_id, instance=actor.instance)
+        directly = partial(self._take_directly, ref, actor)
         count = 0
         while True:
+            self._socket.take_directly(directly)
             message = await self._receive()
+            self._socket.take_directly(None)
             await self._take(ref, actor, message)
             if self._wire.congested():
                 await self._wire.drained()
             count += 1
             if count % YIELD == 0:
                 await asyncio.sleep(0)
+
+    def _take_directly(self, ref: Ref, actor: InstanceActor, message: bytes, text: bool) -> bool:  # noqa: FBT001 - the connection's callback
+        """Take a message as it is read; False if it must wait or is wrong, so is for `_take`."""
+        if text is self._codec.binary or self._wire.congested():
+            return False
+        try:
+            parsed = frames.parse(self._codec.decode(message))
+        except Exception:  # noqa: BLE001 - `_take` meets it again, and answers it
+            return False
+        size = len(message)
+        if isinstance(parsed, frames.Publish) and not self._has_room(actor, parsed.topic, size):
+            return False
+        self._wire.messages += 1
+        tell(ref, Received(parsed, size))
+        return True
 
     async def _take(self, ref: Ref, actor: InstanceActor, message: bytes | str) -> None:
         frame = self._decode(message)
@@ -181,6 +202,15 @@ class Session:
             await self._pace(actor, parsed.topic, len(message))
         tell(ref, Received(parsed, len(message)))
 
+    def _has_room(self, actor: InstanceActor, topic: str, size: int) -> bool:
+        """Whether a publish surely need not wait; then it counts as told."""
+        told = self._told + size
+        if told >= min(actor.budget.left(), self._supervisor.topic_budget(topic).left()):
+            return False
+        self._told = told
+        self._patient = True
+        return True
+
     async def _pace(self, actor: InstanceActor, topic: str, size: int) -> None:
         """Leave the connection unread for a while when its publishes or their topic lag.
 
@@ -189,7 +219,7 @@ class Session:
         """
         budget, topics = actor.budget, self._supervisor.topic_budget(topic)
         self._told += size
-        if self._told >= min(budget.limit - budget.held, topics.limit - topics.held):
+        if self._told >= min(budget.left(), topics.left()):
             await asyncio.sleep(0)  # what the actor was told before must count
             self._told = size
         if not budget.full():

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from actorbus.codec import Codec
+from actorbus.direct_connection import DirectServerConnection
 from actorbus.limits import OUTBOX_BYTES, SEND_MS
 from transport.patience import Look, Patience
 
@@ -28,11 +28,6 @@ KERNEL_BYTES: Final = 128 * 1024
 """Bytes beyond the client's window that the system takes of us: without a bound it is some
 megabytes, of which it wants a third free before it takes more, and a slow reader looks stuck."""
 
-DIRECT_BYTES: Final = 16 * 1024
-"""Unsent bytes up to which frames go to the socket at once, without the writer's task: small frames
-cost half as much so, and come a turn of the loop earlier. Below the mark at which the websockets
-library makes its senders wait (32 KiB), so nothing passes by its flow control."""
-
 WATCH_SECONDS = SEND_MS / 8000
 """How often a connection is looked at."""
 
@@ -43,21 +38,6 @@ promised, its last word included."""
 
 LAST_WORD_SECONDS = 1.0
 """How long a client that is cut off has to read the close frame."""
-
-
-class CountedConnection(ServerConnection):
-    """A connection that counts the bytes it receives.
-
-    Attributes:
-        received: bytes.
-    """
-
-    received = 0
-
-    def data_received(self, data: bytes) -> None:
-        """Count, and go on."""
-        self.received += len(data)
-        super().data_received(data)
 
 
 class SocketWire:
@@ -78,7 +58,7 @@ class SocketWire:
     """
 
     def __init__(
-        self, socket: CountedConnection, codec: Codec, label: str, on_slow: Callable[[], None]
+        self, socket: DirectServerConnection, codec: Codec, label: str, on_slow: Callable[[], None]
     ) -> None:
         self.codec = codec
         self.label = label
@@ -112,13 +92,18 @@ class SocketWire:
         """Queue frames; what is sent to a dead connection is dropped."""
         if self._dead or self._closing is not None:
             return
-        size = sum(map(len, frames))
-        if self._may_write(size):
-            self._write_now(frames)
-            return
+        for index, frame in enumerate(frames):
+            if not self._may_write():
+                self._enqueue(frames[index:])
+                return
+            self._given += _framed(len(frame))
+            self._socket.write_now(frame, text=self._text)
+        self._tell_drained()
+
+    def _enqueue(self, frames: Sequence[bytes]) -> None:
         self._queue.extend(frames)
-        self._queued += size
-        if self._queued > QUEUE_BYTES:
+        self._queued += sum(map(len, frames))
+        if self.unsent() > QUEUE_BYTES:
             self._cut_off("too many bytes unsent")
             return
         self._wake_writer()
@@ -177,23 +162,12 @@ class SocketWire:
 
     # --- writing ------------------------------------------------------------------------------
 
-    def _may_write(self, size: int) -> bool:
-        """Whether nothing is on its way before these bytes, and they are few."""
-        transport, idle = self._socket.transport, self._wake
-        if self._queue or idle is None or idle.done() or transport.is_closing():
+    def _may_write(self) -> bool:
+        """Whether nothing is on its way before these bytes, and they need not wait."""
+        idle = self._wake
+        if self._queue or idle is None or idle.done():
             return False
-        if self._socket.state is not State.OPEN:
-            return False
-        return size + transport.get_write_buffer_size() <= DIRECT_BYTES
-
-    def _write_now(self, frames: Sequence[bytes]) -> None:
-        """What `ServerConnection.send` does, where it would not wait."""
-        protocol = self._socket.protocol
-        send = protocol.send_text if self._text else protocol.send_binary
-        for frame in frames:
-            send(frame)
-        self._socket.send_data()
-        self._tell_drained()
+        return self._socket.may_write()
 
     def _wake_writer(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -288,7 +262,7 @@ class SocketWire:
             self._socket.transport.abort()
 
 
-def _tune(socket: ServerConnection) -> None:
+def _tune(socket: DirectServerConnection) -> None:
     """Let progress show in small steps, and the system end what this process can't."""
     raw = socket.transport.get_extra_info("socket")
     for name, value in (("TCP_NOTSENT_LOWAT", KERNEL_BYTES), ("TCP_USER_TIMEOUT", SEND_MS)):

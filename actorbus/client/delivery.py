@@ -19,9 +19,10 @@ class Delivery(msgspec.Struct, eq=False, repr_omit_defaults=True):
     """One delivery of one event: a lease that ends with an acknowledgement or with its deadline.
 
     It is settled once, by `ack`, `retry` or `drop`; what comes second changes nothing. Each of them
-    returns at once: what is settled in the same turn of the event loop travels in one frame. With
-    `wait=True` it returns when the settling is durable, or raises `UnavailableError` when the
-    broker does not say so within 30 s.
+    returns at once: what is settled in the same turn of the event loop, or with `ack` within 5 ms
+    of the last frame, travels in one frame. With `wait=True` it is sent at once, and the call
+    returns when the settling is durable, or raises `UnavailableError` when the broker does not say
+    so within 30 s.
 
     All return False when the lease is known to be lost (deadline passed, connection ended, settled
     before): the event may come again, to this instance or another.

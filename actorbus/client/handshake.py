@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
@@ -18,6 +18,7 @@ from websockets.typing import Subprotocol
 
 from actorbus.client.link import CLOSE_SECONDS, Link, Receiver, close_socket, error_of, lost_by
 from actorbus.codec import Codec
+from actorbus.direct_connection import DirectClientConnection
 from actorbus.errors import (
     ConnectionLostError,
     ErrorCode,
@@ -95,7 +96,7 @@ async def open_link(
     return Link(socket, address.codec, welcome, receiver, next_ref)
 
 
-async def _open(url: str, hello: Hello, codec: Codec) -> tuple[ClientConnection, Welcome]:
+async def _open(url: str, hello: Hello, codec: Codec) -> tuple[DirectClientConnection, Welcome]:
     socket = await _connect(url, codec)
     try:
         welcome = await _greet(socket, hello, codec)
@@ -110,9 +111,9 @@ async def _open(url: str, hello: Hello, codec: Codec) -> tuple[ClientConnection,
     return socket, welcome
 
 
-async def _connect(url: str, codec: Codec) -> ClientConnection:
+async def _connect(url: str, codec: Codec) -> DirectClientConnection:
     try:
-        return await connect(
+        connection = await connect(
             url,
             subprotocols=[Subprotocol(codec.subprotocol)],
             compression=None,
@@ -122,7 +123,9 @@ async def _connect(url: str, codec: Codec) -> ClientConnection:
             ping_timeout=PING_SECONDS,
             close_timeout=CLOSE_SECONDS,
             open_timeout=None,
+            create_connection=DirectClientConnection,
         )
+        assert isinstance(connection, DirectClientConnection)
     except InvalidURI as error:
         raise ConnectionLostError(f"{shown(url)} is no WebSocket URL: {error.msg}") from None
     except InvalidStatus as refused:
@@ -137,9 +140,10 @@ async def _connect(url: str, codec: Codec) -> ClientConnection:
         raise ConnectionLostError(f"the proxy for {shown(url)} can't be used: {error}") from None
     except (OSError, InvalidHandshake, EOFError) as error:
         raise UnreachableError(f"no broker answers at {shown(url)} ({_reason(error)})") from None
+    return connection
 
 
-async def _greet(socket: ClientConnection, hello: Hello, codec: Codec) -> Welcome:
+async def _greet(socket: DirectClientConnection, hello: Hello, codec: Codec) -> Welcome:
     await socket.send(codec.encode(hello), text=not codec.binary)
     answer = parse_answer(codec.decode(await socket.recv(decode=False)))
     if isinstance(answer, Welcome):

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
-from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.connection import Connection
 from websockets.exceptions import ConnectionClosed
 
 from actorbus.client.acks import AckLane
 from actorbus.codec import Codec
+from actorbus.direct_connection import DirectClientConnection
 from actorbus.errors import (
     RETRYABLE,
     ActorbusError,
@@ -75,25 +76,27 @@ class Link:
 
     def __init__(
         self,
-        socket: ClientConnection,
+        socket: DirectClientConnection,
         codec: Codec,
         welcome: Welcome,
         receiver: Receiver,
         next_ref: Callable[[], int],
     ) -> None:
         self.welcome = welcome
-        self.lane = AckLane(codec, self.wake, next_ref)
+        self.lane = AckLane(codec, self.wake, next_ref, welcome.max_in_flight)
         self.goaway: Goaway | None = None
         self.lost: LinkLostError | None = None
         self._socket = socket
         self._codec = codec
+        self._text = not codec.binary
         self._receiver = receiver
         self._next_ref = next_ref
         self._control: deque[bytes] = deque()
         self._requests: dict[int, asyncio.Future[Answer]] = {}
-        self._dirty = False
+        self._loop = asyncio.get_running_loop()
+        self._woken = False
         self._sleeper: asyncio.Future[None] | None = None
-        self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stop: asyncio.Future[None] = self._loop.create_future()
 
     async def run(self) -> None:
         """Read and write until the connection ends or `stop` is called, then clean up."""
@@ -118,8 +121,22 @@ class Link:
 
     def wake(self) -> None:
         """There is something to write: form frames at the next turn of the loop."""
-        self._dirty = True
-        if self._sleeper is not None and not self._sleeper.done():
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Form frames now, and write them; what flow control holds up waits unformed."""
+        self._woken = False
+        if self._sleeper is None:
+            return  # `_write` waits for the broker to read, and wakes
+        frames = self._frames()
+        while self._socket.may_write():
+            frame = next(frames, None)
+            if frame is None:
+                return
+            self._socket.write_now(frame, text=self._text)
+        if self._socket.paused and not self._sleeper.done():
             self._sleeper.set_result(None)
 
     def send(self, frame: dict[str, Any]) -> None:
@@ -146,16 +163,27 @@ class Link:
             self._requests.pop(ref, None)
 
     async def _read(self) -> None:
-        while True:
-            try:
+        try:
+            while True:
+                self._socket.take_directly(self._take_directly)
                 message = await self._socket.recv(decode=False)
-            except ConnectionClosed as closed:
-                raise lost_by(closed) from None
-            try:
-                self._take(self._codec.decode(message))
-            except (UndecodableError, MalformedError, LookupError, TypeError) as error:
-                log.warning("broken_frame", error=type(error).__name__)
-                raise LinkLostError("the broker sent a frame that breaks the protocol") from error
+                self._socket.take_directly(None)
+                self._take(self._codec.decode_checked(message))
+        except ConnectionClosed as closed:
+            raise lost_by(closed) from None
+        except (UndecodableError, MalformedError, LookupError, TypeError) as error:
+            log.warning("broken_frame", error=type(error).__name__)
+            raise LinkLostError("the broker sent a frame that breaks the protocol") from error
+        finally:
+            self._socket.take_directly(None)
+
+    def _take_directly(self, message: bytes, _text: bool) -> bool:  # noqa: FBT001 - the connection's callback
+        """Take a message as it is read; False if it is wrong, which `_read` will say."""
+        try:
+            self._take(self._codec.decode_checked(message))
+        except Exception:  # noqa: BLE001 - `_read` meets it again, and ends the connection
+            return False
+        return True
 
     def _take(self, frame: dict[str, Any]) -> None:
         kind = frame["type"]
@@ -207,24 +235,21 @@ class Link:
         return True
 
     async def _write(self) -> None:
-        text = not self._codec.binary
-        while True:
-            await self._sleep()
-            for frame in self._frames():
-                try:
-                    async with asyncio.timeout(SEND_SECONDS):
-                        await self._socket.send(frame, text=text)
-                except ConnectionClosed as closed:
-                    raise lost_by(closed) from None
-                except TimeoutError:
-                    raise LinkLostError(f"a write took over {SEND_SECONDS:g} s") from None
-
-    async def _sleep(self) -> None:
-        if not self._dirty:
-            self._sleeper = asyncio.get_running_loop().create_future()
-            await self._sleeper
+        """Wait, with a deadline, whenever the broker does not read as fast as `flush` writes."""
+        try:
+            while True:
+                self._sleeper = self._loop.create_future()
+                self.wake()
+                await self._sleeper
+                self._sleeper = None
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._socket.drain()
+        except TimeoutError:
+            raise LinkLostError(f"a write took over {SEND_SECONDS:g} s") from None
+        except OSError as error:
+            raise LinkLostError(f"the connection broke off: {error}") from None
+        finally:
             self._sleeper = None
-        self._dirty = False
 
     def _frames(self) -> Iterator[bytes]:
         while self._control:
@@ -241,7 +266,7 @@ class Link:
                 future.set_exception(LinkLostError(str(lost), lost.code))
 
 
-async def close_socket(socket: ClientConnection) -> None:
+async def close_socket(socket: Connection) -> None:
     """Close with a handshake if the broker still answers, without one if not."""
     try:
         async with asyncio.timeout(CLOSE_SECONDS):

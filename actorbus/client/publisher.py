@@ -29,6 +29,10 @@ RETRY_LONGEST: Final = 2.0
 TICKS: Final = 10
 """Deadlines are looked at so often within one: a tenth late at most, for one timer in all."""
 
+FULL_EVENTS: Final = 64
+"""A frame of so many events goes at once, before the loop's next turn: while the broker is at it,
+the next is made. Waiting for all that is published in one turn, client and broker took turns."""
+
 FRAME_HEAD: Final = 1024
 """Room for what stands around the events of a publish frame; names are 120 bytes at most."""
 
@@ -56,6 +60,7 @@ class Publisher(Generic[F]):
         self._batch_events = BATCH_EVENTS
         self._longest = FRAME_BYTES - FRAME_HEAD
         self._wake: Callable[[], None] | None = None
+        self._flush: Callable[[], None] | None = None
         self._queue: deque[PublishBatch] = deque()
         self._open: dict[str, PublishBatch] = {}
         self._in_flight: dict[int, PublishBatch] = {}
@@ -81,6 +86,8 @@ class Publisher(Generic[F]):
         batch.events.append(event)
         batch.waiters.append(waiter)
         batch.size += size
+        if self._flush is not None and len(batch.events) >= FULL_EVENTS:
+            self._flush()
         return await waiter
 
     async def publish_many(
@@ -144,8 +151,10 @@ class Publisher(Generic[F]):
             self._done(batch)
         return True
 
-    def connected(self, wake: Callable[[], None], limits: Limits) -> None:
-        """A connection is there; `wake` is called when frames wait.
+    def connected(
+        self, wake: Callable[[], None], flush: Callable[[], None], limits: Limits
+    ) -> None:
+        """A connection is there; `wake` is called when frames wait, `flush` when one is full.
 
         Half of `publish_bytes` is used: the broker counts events after wrapping, which adds
         attributes to each.
@@ -154,12 +163,13 @@ class Publisher(Generic[F]):
         self._batch_events = limits.batch_events
         self._longest = limits.frame_bytes - FRAME_HEAD
         self._wake = wake
+        self._flush = flush
         if self._queue:
             wake()
 
     def disconnected(self) -> None:
         """The connection ended: what was under way goes first on the next."""
-        self._wake = None
+        self._wake = self._flush = None
         self._queue.extendleft(reversed(self._in_flight.values()))
         self._in_flight.clear()
 

@@ -209,6 +209,7 @@ class Session:
         self._hello = msgspec.structs.replace(self._hello, max_in_flight=max_in_flight)
         if self.link is not None:
             self.link.send({"type": "flow", "max_in_flight": max_in_flight})
+            self.link.lane.set_window(max_in_flight)
 
     async def drain(self, seconds: float) -> None:
         """Take no more deliveries; returns once nothing is in flight.
@@ -293,7 +294,7 @@ class Session:
         """A new connection: publish on it, and subscribe again."""
         self.link = link
         self._changed.set()
-        self.publisher.connected(link.wake, link.welcome.limits)
+        self.publisher.connected(link.wake, link.flush, link.welcome.limits)
         self._joins = [
             self.start(subscription.subscribe(link))
             for subscription in self._subscriptions.values()

@@ -215,7 +215,7 @@ class Subscription:
                 self.finish(error)
                 return
             else:
-                self._take_answer(answer)
+                self._take_answer(answer, link)
                 return
 
     async def joined(self) -> None:
@@ -252,9 +252,11 @@ class Subscription:
         self._buffer.take_all()
         self.finish()
 
-    def _take_answer(self, answer: object) -> None:
+    def _take_answer(self, answer: object, link: Link) -> None:
         if isinstance(answer, Subscribed):
             self.options = answer.options
+            if answer.options.get("max_in_flight"):
+                link.lane.hurry()
         if self._joined is not None and not self._joined.done():
             self._joined.set_result(None)
 

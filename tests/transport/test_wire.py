@@ -13,9 +13,10 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from actorbus.codec import JSON, MSGPACK
+from actorbus.direct_connection import DirectServerConnection
 from actorbus.limits import OUTBOX_BYTES
 from transport import patience, wire
-from transport.wire import CountedConnection, SocketWire
+from transport.wire import SocketWire
 
 Script = Callable[[SocketWire, ClientConnection], Awaitable[None]]
 
@@ -42,7 +43,7 @@ async def wired(
         watched.drained += 1
 
     async def handle(socket: ServerConnection) -> None:
-        assert isinstance(socket, CountedConnection)
+        assert isinstance(socket, DirectServerConnection)
         one = SocketWire(socket, MSGPACK if binary else JSON, "test", on_slow)
         one.on_drained = on_drained
         made.set_result(one)
@@ -58,7 +59,7 @@ async def wired(
         compression=None,
         ping_interval=None,
         close_timeout=0.5,
-        create_connection=CountedConnection,
+        create_connection=DirectServerConnection,
     ) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         async with connect(

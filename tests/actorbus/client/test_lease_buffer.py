@@ -7,7 +7,7 @@ from actorbus.codec import MSGPACK
 
 
 def lane() -> AckLane:
-    return AckLane(MSGPACK, lambda: None, iter(range(1, 100)).__next__)
+    return AckLane(MSGPACK, lambda: None, iter(range(1, 100)).__next__, window=256)
 
 
 def deliveries(*ids: int, on: AckLane | None = None) -> list[Delivery]:

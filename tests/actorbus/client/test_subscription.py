@@ -484,11 +484,11 @@ def test_a_lone_ack_or_publish_is_written_within_a_few_turns_of_the_loop(
             assert link is not None
             written: list[str] = []
 
-            async def send(frame: bytes, *, text: bool) -> None:
+            def write_now(frame: bytes, *, text: bool) -> None:
                 written.append(link._codec.decode(frame)["type"])
 
             with monkeypatch.context() as patch:
-                patch.setattr(link._socket, "send", send)
+                patch.setattr(link._socket, "write_now", write_now)
                 await delivery.ack()
                 await turns(3)  # no timer, however short, is waited for
                 assert written == ["ack"]
