@@ -26,8 +26,11 @@ READ_SECONDS: Final = 0.01
 """Reads of one round: appends that wait behind readers that catch up wait no longer."""
 
 PATIENCE_SECONDS: Final = 0.005
-"""How long patient work waits to be done together with more of its kind: an event that comes alone
-costs a commit for its publish, and a part of one for its settling."""
+"""How long patient work waits to be done together with more of its kind; then it goes with the next
+append. So an event that comes alone costs a commit for its publish, and none for its settling."""
+
+LAST_SECONDS: Final = 0.015
+"""How long patient work waits for that append at the most: then it gets a commit of its own."""
 
 STALL_SECONDS: Final = 3.0
 """A call that is unanswered for so long makes the store unhealthy."""
@@ -95,6 +98,7 @@ class Writer:
         self._watch: asyncio.TimerHandle | None = None
         self._patient: list[_Call] = []
         self._patience: asyncio.TimerHandle | None = None
+        self._ripe = False
         self._refuses: str | None = "the store is not open"
 
     async def start(self, open_log: Callable[[], Log]) -> None:
@@ -153,7 +157,8 @@ class Writer:
             work: raises `StoreUnavailableError` to refuse this call alone.
             size: bytes, for an append; only appends are refused when the queue is full.
             reads: it changes nothing, and may be done after writes that were queued later.
-            patient: it may wait `PATIENCE_SECONDS`; only appends are done before it meanwhile.
+            patient: it may wait, for `PATIENCE_SECONDS` and `LAST_SECONDS` at the most; only
+                appends are done before it meanwhile.
         """
         future: asyncio.Future[T] = self._loop.create_future()
         refusal = self._refusal(size)
@@ -165,23 +170,29 @@ class Writer:
         self._bytes += size
         if self._watch is None:
             self._watch = self._loop.call_at(call.deadline, self._look)
-        if size and not patient:
-            self._thread.queue.put(call)  # nothing that waits has to come before an append
+        if size and not patient and not self._ripe:
+            self._thread.queue.put((call,))  # nothing that waits has to come before an append
             return future
         self._patient.append(call)
         if not patient:
             self._hand_over(self._thread)
         elif self._patience is None:
-            self._patience = self._loop.call_later(PATIENCE_SECONDS, self._hand_over, self._thread)
+            self._patience = self._loop.call_later(PATIENCE_SECONDS, self._ripen, self._thread)
         return future
+
+    def _ripen(self, thread: "_Thread") -> None:
+        """Patient work goes with the next append, which pays for the commit."""
+        self._ripe = True
+        self._patience = self._loop.call_later(LAST_SECONDS, self._hand_over, thread)
 
     def _hand_over(self, thread: "_Thread") -> None:
         """Give the thread all that waits, in order."""
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
-        for call in self._patient:
-            thread.queue.put(call)
+        self._ripe = False
+        if self._patient:
+            thread.queue.put(tuple(self._patient))
         self._patient.clear()
 
     def _refusal(self, size: int) -> str | None:
@@ -250,7 +261,7 @@ class _Thread(threading.Thread):
         opened: asyncio.Future[None],
     ) -> None:
         super().__init__(name="actorbus-sqlite", daemon=True)
-        self.queue: SimpleQueue[_Call | None] = SimpleQueue()
+        self.queue: SimpleQueue[tuple[_Call, ...] | None] = SimpleQueue()
         self._open_log = open_log
         self._tell = tell
         self._opened = opened
@@ -295,15 +306,16 @@ class _Thread(threading.Thread):
         """All writes that are queued, after waiting for one; reads go to their own line."""
         writes: list[_Call] = []
         try:
-            call = self._wait(opened)
-            while call is not None:
-                (self._reads if call.reads else writes).append(call)
-                call = self.queue.get_nowait()
+            calls = self._wait(opened)
+            while calls is not None:
+                for call in calls:
+                    (self._reads if call.reads else writes).append(call)
+                calls = self.queue.get_nowait()
         except Empty:
             return writes, True
         return writes, False
 
-    def _wait(self, opened: Log) -> _Call | None:
+    def _wait(self, opened: Log) -> tuple[_Call, ...] | None:
         pause = None if self._broken is not None else opened.pause()
         if self._reads or pause == 0:
             return self.queue.get_nowait()
