@@ -8,7 +8,12 @@ from actorbus.store import Abilities, Attempt, Batch, GroupOptions, Start, Store
 from transport.stores.settled import SettledSet
 
 ABILITIES: Final = Abilities(
-    log=True, earliest=True, exact_backlog=True, shared_options=True, settles_singly=True
+    log=True,
+    earliest=True,
+    exact_backlog=True,
+    shared_options=True,
+    settles_singly=True,
+    pipeline=4,
 )
 
 FETCH_BATCHES: Final = 1000
