@@ -9,8 +9,15 @@ import structlog
 
 from transport.stores.sqlite_schema import PAGE_BYTES
 
-CHECKPOINT_PAGES: Final = 16 * 1024 * 1024 // PAGE_BYTES
-"""Pages written to the write-ahead log (16 MiB) after which they are moved into the database."""
+CHECKPOINT_PAGES: Final = 48 * 1024 * 1024 // PAGE_BYTES
+"""Pages written to the write-ahead log (48 MiB) after which they are moved into the database. What
+is settled meanwhile frees its pages for others, so the longer the log, the fewer of its pages are
+moved: events of 64 KiB went 1.14 times as fast as with 16 MiB. Past 64 MiB a start after a crash
+takes long to read it."""
+
+AHEAD_PAGES: Final = 16 * 1024 * 1024 // PAGE_BYTES
+"""Pages of the log (16 MiB) that are written ahead at the most. Beyond that commits are large, and
+zeros would cost the disk as much as they save."""
 
 STEP: Final = 8
 """How many times as long the file is made when it has been filled: a broker with little to do needs
@@ -50,11 +57,12 @@ class WriteAheadLog:
         # asked for, not told by a hook: that would wait for the interpreter's lock in each commit
         pages, _ = self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, reset=True)
         self._written += pages
+        most = min(AHEAD_PAGES, CHECKPOINT_PAGES)
         if self._written >= CHECKPOINT_PAGES:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._written = 0
-        elif self._written > self._room and may_grow:
-            self._room = min(self._written * STEP, CHECKPOINT_PAGES)
+        elif self._room < min(self._written, most) and may_grow:
+            self._room = min(self._written * STEP, most)
             self._lengthen()
 
     def _lengthen(self) -> None:

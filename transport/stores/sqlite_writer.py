@@ -32,6 +32,10 @@ append. So an event that comes alone costs a commit for its publish, and none fo
 LAST_SECONDS: Final = 0.015
 """How long patient work waits for that append at the most: then it gets a commit of its own."""
 
+COMMIT_BYTES: Final = 1024 * 1024
+"""Bytes of appends that make a commit: while the disk takes them, their publishers wait, and while
+these send more, the disk."""
+
 STALL_SECONDS: Final = 3.0
 """A call that is unanswered for so long makes the store unhealthy."""
 
@@ -306,10 +310,14 @@ class _Thread(threading.Thread):
         """All writes that are queued, after waiting for one; reads go to their own line."""
         writes: list[_Call] = []
         try:
+            size = 0
             calls = self._wait(opened)
             while calls is not None:
                 for call in calls:
                     (self._reads if call.reads else writes).append(call)
+                    size += call.size
+                if size >= COMMIT_BYTES:
+                    return writes, True
                 calls = self.queue.get_nowait()
         except Empty:
             return writes, True

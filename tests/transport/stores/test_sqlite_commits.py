@@ -257,6 +257,50 @@ def test_large_and_small_batches_of_one_commit_are_kept_in_order(path: Path, dis
     asyncio.run(main())
 
 
+def test_a_commit_takes_only_so_many_bytes_of_what_waits(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "COMMIT_BYTES", 1000)
+
+    async def main() -> None:
+        async with sqlite(path, vfs=disk.name) as store:
+            await store.join("t", "a", {}, "new")
+            commits = counted_commits(store)
+            disk.go_on.clear()
+            first = store.append("t", events(9), None)
+            await disk.hangs()
+            appends = [store.append("t", (bytes(500),), None) for _ in range(5)]
+            disk.go_on.set()
+            await soon(asyncio.gather(first, *appends))
+            assert commits() == 1 + 3  # two by two, and the last one
+
+    asyncio.run(main())
+
+
+def test_settling_that_nobody_waits_for_goes_with_an_append_that_comes_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(sqlite_writer, "LAST_SECONDS", 60.0)
+
+    async def main() -> None:
+        async with sqlite(path) as store:
+            await store.join("t", "a", {}, "new")
+            reader = await Reader.of(store, "t", "a")
+            await store.append("t", events(1), None)
+            [seen] = await reader.take(1)
+            commits = counted_commits(store)
+            settled = reader._feed.settle([(seen.position, 1)], awaited=False)
+            writer = store._writer
+            assert writer is not None
+            await until(lambda: writer._ripe)
+            assert commits() == 0
+            await soon(asyncio.gather(settled, store.append("t", events(2), None)))
+            assert commits() == 1
+
+    asyncio.run(main())
+
+
 def test_settling_that_nobody_waits_for_shares_a_commit_behind_appends(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
