@@ -7,7 +7,7 @@ before anything newer.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from actorbus.client.backoff import Backoff
@@ -69,8 +69,10 @@ class Publisher(Generic[F]):
         self._idle: asyncio.Future[None] | None = None
         self._error: ActorbusError | None = None
 
-    async def publish(self, topic: str, ttl_ms: int | None, event: bytes) -> EventErrors:
-        """Publish one encoded event; returns once it is durable or refused for itself.
+    def publish(self, topic: str, ttl_ms: int | None, event: bytes) -> Awaitable[EventErrors]:
+        """Publish one encoded event; to be awaited: done once it is durable or refused for itself.
+
+        No coroutine of its own where there is room, since every event comes through here.
 
         Raises:
             RefusedError: the whole frame was refused, or the topic is no name.
@@ -78,17 +80,24 @@ class Publisher(Generic[F]):
             ConnectionLostError: the bus has ended.
         """
         size = len(event)
-        self._check_size(size)
+        if size > self._longest:
+            self._check_size(size)
         if not self._room.take(size):
-            await self._room.wait(size, self._timeout)
+            return self._publish_later(topic, ttl_ms, event)
         batch = self._batch(topic, ttl_ms, 1, size)
         waiter: Waiter = self._loop.create_future()
         batch.events.append(event)
         batch.waiters.append(waiter)
         batch.size += size
-        if self._flush is not None and len(batch.events) >= FULL_EVENTS:
+        if len(batch.events) >= FULL_EVENTS and self._flush is not None:
             self._flush()
-        return await waiter
+        return waiter
+
+    async def _publish_later(self, topic: str, ttl_ms: int | None, event: bytes) -> EventErrors:
+        """`publish` once there is room."""
+        size = len(event)
+        await self._room.wait(size, self._timeout)
+        return await self._add(topic, ttl_ms, [event], size)
 
     async def publish_many(
         self, topic: str, ttl_ms: int | None, events: Sequence[bytes]
