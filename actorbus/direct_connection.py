@@ -4,8 +4,8 @@ The `websockets` library parses a frame by generators, queues it and wakes the t
 `recv`; to send, it builds a frame object and waits for flow control. For small messages that is
 most of what they cost: one of 300 bytes to a server and back took 2.0 times as long (median of 5
 pairs of 6,000). So a whole data frame is given to a callback at once, and a frame that need not
-wait is written at once. Everything else still is the library's: handshakes, control and fragmented frames,
-whatever breaks the protocol, closing, and all that has to wait.
+wait is written at once. Everything else still is the library's: handshakes, control and fragmented
+frames, whatever breaks the protocol, closing, and all that has to wait.
 
 Frames: RFC 6455, section 5.2.
 """

@@ -17,6 +17,7 @@ from dapr.proto.runtime.v1.appcallback_pb2 import TopicEventRequest
 from actorbus import json_text
 from actorbus.errors import UndecodableError
 from transport.dapr.envelope import RAW, media_type
+from transport.dapr.trace import trace_of
 
 Envelope = dict[str, Any]
 """A CloudEvent in JSON form: attributes, and `data`, or `data_base64` in any specversion."""
@@ -144,12 +145,17 @@ def data_bytes(found: Envelope) -> bytes:
 
 
 def trace_metadata(found: Envelope) -> dict[str, str]:
-    """The trace context of an envelope, as headers or gRPC metadata; without what it lacks."""
-    return {
-        name: found[name]
-        for name in ("traceparent", "tracestate")
-        if isinstance(found.get(name), str) and found[name]
-    }
+    """The trace context of an envelope, as headers or gRPC metadata; without what it lacks.
+
+    Any text may have been published under these names, so what is malformed is left out here, too:
+    it would be no header.
+    """
+    parent, state = found.get("traceparent"), found.get("tracestate")
+    trace = trace_of(
+        parent if isinstance(parent, str) else None, state if isinstance(state, str) else None
+    )
+    fields = {"traceparent": trace.parent, "tracestate": trace.state}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _envelope(event: Mapping[str, Any], source: Source, now: str) -> Envelope:

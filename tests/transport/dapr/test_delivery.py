@@ -237,3 +237,13 @@ def test_a_deeply_nested_raw_envelope_can_be_read_by_grpc_clients() -> None:
 def test_trace_metadata_are_those_that_the_event_has() -> None:
     assert trace_metadata({"traceparent": PARENT, "tracestate": ""}) == {"traceparent": PARENT}
     assert trace_metadata({"traceparent": 5}) == {}
+
+
+@pytest.mark.parametrize("parent", ["é", "a\nb", "not a parent", ""])
+def test_a_trace_that_could_be_no_header_is_left_out(parent: str) -> None:
+    assert trace_metadata({"traceparent": parent, "tracestate": "vendor=1"}) == {}
+
+
+@pytest.mark.parametrize("state", ["é", "a\nb"])
+def test_a_state_that_could_be_no_header_is_left_out(state: str) -> None:
+    assert trace_metadata({"traceparent": PARENT, "tracestate": state}) == {"traceparent": PARENT}
