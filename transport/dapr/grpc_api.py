@@ -18,7 +18,7 @@ from grpc_status import rpc_status
 from actorbus.errors import ActorbusError, ErrorCode, RefusedError
 from transport.dapr import errors
 from transport.dapr.buses import Buses
-from transport.dapr.call_end import CallEnd
+from transport.dapr.call_end import CallEnd, next_request
 from transport.dapr.callers import Callers, NotAllowedError
 from transport.dapr.config import RetriesOf, no_retries
 from transport.dapr.delivery import Source
@@ -191,7 +191,7 @@ async def _abort(context: Context, code: grpc.StatusCode, reason: str) -> NoRetu
 async def _initial_request(context: Context) -> pb.SubscribeTopicEventsRequestInitialAlpha1:
     try:
         async with asyncio.timeout(INITIAL_SECONDS):
-            first = await context.read()
+            first = await next_request(context)
     except TimeoutError:
         first = grpc.aio.EOF
     if first is grpc.aio.EOF or not first.HasField("initial_request"):

@@ -24,7 +24,7 @@ from dapr.proto.runtime.v1.pubsub_pb2 import (
 from actorbus import Bus, Delivery, Subscription
 from actorbus.errors import ActorbusError
 from transport.dapr.buses import Buses
-from transport.dapr.call_end import CallEnd
+from transport.dapr.call_end import CallEnd, next_request
 from transport.dapr.delivery import Source, envelope, topic_event
 from transport.dapr.envelope import now
 from transport.dapr.in_flight import InFlight, Item
@@ -165,7 +165,7 @@ class Stream:
     async def _read(self) -> None:
         """Take acknowledgements."""
         while True:
-            request = await self._context.read()
+            request = await next_request(self._context)
             if request is grpc.aio.EOF:
                 # Dapr says so too; to SDKs up to 1.18.3, whose stream may end its side right
                 # after the initial request, it means to try again

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 from dapr.proto.runtime.v1 import pubsub_pb2 as pb
 from dapr.proto.runtime.v1.metadata_pb2 import GetMetadataRequest, SetMetadataRequest
 from dapr.proto.runtime.v1.state_pb2 import GetStateRequest
@@ -258,10 +259,33 @@ def test_bytes_that_are_no_message_are_refused_and_the_api_lives() -> None:
     async def script(stage: Stage) -> None:
         channel = await stage.channel()
         call: Any = channel.unary_unary("/dapr.proto.runtime.v1.Dapr/PublishEvent")
-        await refused(call(b"\xff\xff\xff", timeout=DEADLINE))
+        error = await refused(call(b"\xff\xff\xff", timeout=DEADLINE))
+        assert error.code() == grpc.StatusCode.UNKNOWN  # gRPC's own: no call of ours was made
         await stage.publish(b"alive")
 
     play(script)
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["at first", "later"])
+def test_bytes_that_are_no_message_end_a_stream_without_a_traceback(before: int) -> None:
+    initial = pb.SubscribeTopicEventsRequestInitialAlpha1(pubsub_name="pubsub", topic="orders")
+    request = pb.SubscribeTopicEventsRequestAlpha1(initial_request=initial)
+
+    async def script(stage: Stage) -> None:
+        channel = await stage.channel()
+        call: Any = channel.stream_stream("/dapr.proto.runtime.v1.Dapr/SubscribeTopicEventsAlpha1")(
+            timeout=DEADLINE
+        )
+        for _ in range(before):
+            await call.write(request.SerializeToString())
+            await call.read()
+        await call.write(b"\xff\xff\xff")
+        assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+        await stage.publish(b"alive")
+
+    with structlog.testing.capture_logs() as logs:
+        play(script)
+    assert [each for each in logs if each["log_level"] == "error"] == []
 
 
 def test_a_taken_port_is_an_error_in_one_line() -> None:
