@@ -78,6 +78,26 @@ def test_the_query_carries_metadata_and_the_first_of_a_name_counts(play: DoorPla
     play(script)
 
 
+@pytest.mark.parametrize("name", ["priority", "routingKey", "delay", "partitionKey"])
+def test_metadata_that_mean_nothing_here_are_ignored(play: DoorPlayer, name: str) -> None:
+    async def script(house: House) -> None:
+        reader = await house.reader()
+        await house.publish("x", f"?metadata.{name}=5")
+        event = await reader.event()
+        assert event["data"] == "x"
+        assert name.lower() not in event
+
+    play(script)
+
+
+def test_a_star_is_no_topic_and_no_pattern_of_topics(play: DoorPlayer) -> None:
+    async def script(house: House) -> None:
+        answer = await house.ask("POST", "/v1.0/publish/pubsub/orders*", "x")
+        assert (answer.status, answer.code) == (400, "ERR_PUBSUB_PUBLISH_MESSAGE")
+
+    play(script)
+
+
 def test_a_bare_question_mark_is_no_query(play: DoorPlayer) -> None:
     async def script(house: House) -> None:
         await house.publish("x", "?")

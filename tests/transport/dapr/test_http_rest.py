@@ -50,6 +50,7 @@ def test_metadata_tell_the_app_id_and_the_components(play: DoorPlayer) -> None:
         assert found["id"] == "shop"
         (component,) = found["components"]
         assert (component["name"], component["type"][:7]) == ("pubsub", "pubsub.")
+        assert component["capabilities"] == ["MESSAGE_TTL"]
         assert found["subscriptions"] == []
 
     play(script)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.transport.dapr.sidecar.kit import Call, Stage, play
+from tests.transport.dapr.sidecar.kit import Call, Reply, Stage, WebApp, play
 from transport.dapr.resources.load import Resources
 from transport.dapr.resources.resiliency import Resiliency
 from transport.dapr.resources.routes import Routes
@@ -263,6 +263,29 @@ def test_an_app_that_is_not_ready_is_asked_again(monkeypatch: pytest.MonkeyPatch
         assert (stage.count, len(app.asked)) == (0, 4)
 
     play(script, errors=1)
+
+
+def test_an_app_that_becomes_ready_is_subscribed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transport.dapr.sidecar.subscriber.AGAIN", (0.01, 0.01))
+
+    class Starting(WebApp):
+        """Answers 503 twice, then with its topics."""
+
+        async def _answer(self, call: Call) -> Reply:
+            if call.path == "/dapr/subscribe" and len(self.asked) == 2:
+                self._subscriptions = ["orders"]
+            return await super()._answer(call)
+
+    async def script(stage: Stage) -> None:
+        app = Starting((503, b"starting"), lambda _: (200, b""))
+        stage.port = await stage.listen(app)
+        stage.stack.push_async_callback(stage.unlisten)
+        await stage.sidecar()
+        assert (stage.count, len(app.asked)) == (1, 3)
+        await stage.publish("late")
+        assert (await app.call()).data == "late"
+
+    play(script)
 
 
 def test_what_the_broker_refuses_is_left_out_and_the_rest_is_not() -> None:
