@@ -408,11 +408,6 @@ class Reader:
     def event(self) -> Mapping[str, Any]:
         return self.delivery().event
 
-    def backlog(self, topic: str, app_id: str) -> int | None:
-        """What an app's group has left of a topic; None where the store can't tell."""
-        (group,) = self._groups(topic, app_id)
-        return group.backlog
-
     def wait_until_settled(
         self, topic: str, app_id: str, also: Callable[[], bool] = lambda: True
     ) -> None:
