@@ -72,6 +72,9 @@ class DirectConnection(Connection):
     def data_received(self, data: bytes | bytearray) -> None:
         """Cut what arrives into frames, and let each go its way."""
         self.received += len(data)
+        if self.protocol.state is State.CONNECTING:
+            # what comes with the end of the handshake is the library's, and so is its rest
+            self._splitting = data.endswith(b"\r\n\r\n")
         if self._kept is not None:
             self._kept += data
             if len(self._kept) < self._needed and self._splits():
@@ -138,12 +141,14 @@ class DirectConnection(Connection):
     def write_now(self, message: bytes, *, text: bool) -> None:
         """Write a message as one frame; `may_write` has allowed it."""
         opcode = _WHOLE_TEXT if text else _WHOLE_BINARY
+        frame: tuple[bytes, ...]
         if self._server:
-            self.transport.writelines((_head(opcode, len(message), 0), message))
+            frame = (_head(opcode, len(message), 0), message)
         else:
             key = token_bytes(_KEY_BYTES)
-            masked = apply_mask(message, key)
-            self.transport.writelines((_head(opcode, len(message), _MASKED), key, masked))
+            frame = (_head(opcode, len(message), _MASKED), key, apply_mask(message, key))
+        # not `writelines`: that of asyncio 3.12.0 to 3.12.8 and 3.13.0 to 3.13.1 never pauses
+        self.transport.write(b"".join(frame))
 
 
 class DirectServerConnection(DirectConnection, ServerConnection):

@@ -98,7 +98,10 @@ class SocketWire:
                 return
             self._given += _framed(len(frame))
             self._socket.write_now(frame, text=self._text)
-        self._tell_drained()
+        if self._socket.paused:
+            self._wake_writer()  # which waits, and tells that there is room again
+        else:
+            self._tell_drained()
 
     def _enqueue(self, frames: Sequence[bytes]) -> None:
         self._queue.extend(frames)
@@ -183,7 +186,9 @@ class SocketWire:
                     return
                 self._wake = self._loop.create_future()
                 await self._wake
-        except ConnectionClosed:
+                await self._socket.drain()
+                self._tell_drained()
+        except (ConnectionClosed, OSError):
             self._dead = True
         finally:
             self._queue.clear()

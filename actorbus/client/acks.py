@@ -49,6 +49,7 @@ class AckLane:
         window: int,
     ) -> None:
         self.closed = False
+        self._hurried = False
         self._most = 0
         self.set_window(window)
         self._sent_at = 0.0
@@ -75,10 +76,11 @@ class AckLane:
 
     def set_window(self, max_in_flight: int) -> None:
         """The connection's window has changed."""
-        self._most = max_in_flight // PACED_SHARE
+        self._most = 0 if self._hurried else max_in_flight // PACED_SHARE
 
     def hurry(self) -> None:
         """Send each success at once: a group waits for room that this lane does not know of."""
+        self._hurried = True
         self._most = 0
 
     def _wake_in_time(self) -> None:

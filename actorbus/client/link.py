@@ -128,16 +128,24 @@ class Link:
     def flush(self) -> None:
         """Form frames now, and write them; what flow control holds up waits unformed."""
         self._woken = False
-        if self._sleeper is None:
+        sleeper = self._sleeper
+        if sleeper is None or sleeper.done():
             return  # `_write` waits for the broker to read, and wakes
+        try:
+            self._write_frames()
+        except Exception as error:  # noqa: BLE001 - it ends the link, not who happened to call
+            sleeper.set_exception(error)
+        else:
+            if self._socket.paused:
+                sleeper.set_result(None)
+
+    def _write_frames(self) -> None:
         frames = self._frames()
         while self._socket.may_write():
             frame = next(frames, None)
             if frame is None:
                 return
             self._socket.write_now(frame, text=self._text)
-        if self._socket.paused and not self._sleeper.done():
-            self._sleeper.set_result(None)
 
     def send(self, frame: dict[str, Any]) -> None:
         """Write one control frame."""

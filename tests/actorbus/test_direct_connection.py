@@ -21,6 +21,11 @@ from actorbus.limits import FRAME_BYTES
 LENGTHS = (0, 1, 125, 126, 127, 65_535, 65_536, 70_000)
 """On both sides of where a frame's head gets longer (RFC 6455, 5.2)."""
 
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
 Script = Callable[[DirectServerConnection, DirectClientConnection], Awaitable[None]]
 
 
@@ -272,6 +277,33 @@ def test_who_would_have_to_wait_may_not_write() -> None:
         client.transport.abort()
 
     play(script)
+
+
+def test_what_comes_with_the_handshake_is_not_taken_apart() -> None:
+    """RFC 6455 forbids it to clients, but not to servers."""
+
+    async def main() -> None:
+        taken: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+        async def handle(socket: ServerConnection) -> None:
+            assert isinstance(socket, DirectServerConnection)
+            socket.take_directly(lambda *_: False)
+            taken.set_result(await socket.recv())
+
+        frame = binary(b"hello").serialize(mask=True)
+        async with (
+            asyncio.timeout(10),
+            serve(handle, "127.0.0.1", 0, create_connection=DirectServerConnection) as server,
+        ):
+            port = next(iter(server.sockets)).getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(HANDSHAKE + frame[:3])
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(frame[3:])
+            assert await taken == b"hello"
+            writer.close()
+
+    asyncio.run(main())
 
 
 def test_nobody_may_write_to_a_connection_that_is_closing() -> None:

@@ -277,6 +277,24 @@ def test_event_ids_are_unique_over_connections(play: Player) -> None:
     play(script)
 
 
+def test_large_events_go_on_as_they_are_read_though_none_is_settled(play: Player) -> None:
+    """More of them than a connection may have unsent at once: it is told of room each time."""
+
+    async def script(stage: Stage) -> None:
+        publisher = await stage.app("shop", encoding="msgpack")
+        reader = await stage.open(encoding=stage.encoding)
+        await reader.hello("billing", max_in_flight=0)
+        await reader.subscribe("orders")
+        data = "x" * 900_000
+        for _ in range(30):
+            await publisher.publish("orders", data)
+        await reader.send("flow", max_in_flight=256)
+        deliveries = await reader.deliveries(30)
+        assert [one["event"]["data"] == data for one in deliveries] == [True] * 30
+
+    play(script)
+
+
 def test_the_largest_events_pass_one_by_one(play: Player) -> None:
     """JSON escapes grow them sixfold: each deliver frame must still be within the limit."""
 

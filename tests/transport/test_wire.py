@@ -312,6 +312,21 @@ def test_who_found_no_room_is_told_of_room(monkeypatch: pytest.MonkeyPatch) -> N
     assert play(script).drained == 1
 
 
+def test_who_found_no_room_behind_a_single_message_is_told_of_room() -> None:
+    async def script(one: SocketWire, client: ClientConnection) -> None:
+        stop_reading(client)
+        one.send([b"x" * 9_000_000])
+        assert one.unsent() >= OUTBOX_BYTES
+        waiting = asyncio.create_task(one.drained())
+        client.transport.resume_reading()
+        await client.recv()
+        async with asyncio.timeout(wire.WATCH_SECONDS / 2):
+            await waiting
+        await until(lambda: one.unsent() == 0)
+
+    assert play(script).drained == 1
+
+
 @pytest.mark.usefixtures("fast")
 def test_without_the_watch_nobody_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control: it is the watch that ends it, not the library."""

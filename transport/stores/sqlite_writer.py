@@ -36,6 +36,10 @@ COMMIT_BYTES: Final = 1024 * 1024
 """Bytes of appends that make a commit: while the disk takes them, their publishers wait, and while
 these send more, the disk."""
 
+COMMIT_SHARE: Final = 16
+"""If more waits, this part of it makes one: a disk that is slow to sync must not have more commits
+to make than it can before the calls are late."""
+
 STALL_SECONDS: Final = 3.0
 """A call that is unanswered for so long makes the store unhealthy."""
 
@@ -108,7 +112,7 @@ class Writer:
     async def start(self, open_log: Callable[[], Log]) -> None:
         """Start the thread, which opens the log; raises what that raises."""
         opened: asyncio.Future[None] = self._loop.create_future()
-        self._thread = _Thread(open_log, self._answer_later, opened)
+        self._thread = _Thread(open_log, self._answer_later, lambda: self._bytes, opened)
         self._thread.start()
         try:
             async with asyncio.timeout(OPEN_SECONDS):
@@ -262,12 +266,14 @@ class _Thread(threading.Thread):
         self,
         open_log: Callable[[], Log],
         tell: Callable[..., None],
+        waiting: Callable[[], int],
         opened: asyncio.Future[None],
     ) -> None:
         super().__init__(name="actorbus-sqlite", daemon=True)
         self.queue: SimpleQueue[tuple[_Call, ...] | None] = SimpleQueue()
         self._open_log = open_log
         self._tell = tell
+        self._waiting = waiting
         self._opened = opened
         self._stopped: asyncio.Future[None] | None = None
         self._reads: deque[_Call] = deque()
@@ -312,11 +318,12 @@ class _Thread(threading.Thread):
         try:
             size = 0
             calls = self._wait(opened)
+            most = max(COMMIT_BYTES, self._waiting() // COMMIT_SHARE)
             while calls is not None:
                 for call in calls:
                     (self._reads if call.reads else writes).append(call)
                     size += call.size
-                if size >= COMMIT_BYTES:
+                if size >= most:
                     return writes, True
                 calls = self.queue.get_nowait()
         except Empty:

@@ -88,6 +88,7 @@ def test_with_a_small_window_every_success_is_sent_at_once(window: int) -> None:
 def test_where_a_group_has_a_cap_every_success_is_sent_at_once() -> None:
     lane = lane_that_has_just_sent(window=256)
     lane.hurry()
+    lane.set_window(512)
     lane.succeed(2)
     assert lane.woken == 2
 

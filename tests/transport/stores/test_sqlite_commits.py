@@ -277,6 +277,27 @@ def test_a_commit_takes_only_so_many_bytes_of_what_waits(
     asyncio.run(main())
 
 
+def test_a_commit_takes_its_share_of_what_waits_if_that_is_more(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "COMMIT_BYTES", 1000)
+    monkeypatch.setattr(sqlite_writer, "COMMIT_SHARE", 1)
+
+    async def main() -> None:
+        async with sqlite(path, vfs=disk.name) as store:
+            await store.join("t", "a", {}, "new")
+            commits = counted_commits(store)
+            disk.go_on.clear()
+            first = store.append("t", events(9), None)
+            await disk.hangs()
+            appends = [store.append("t", (bytes(500),), None) for _ in range(5)]
+            disk.go_on.set()
+            await soon(asyncio.gather(first, *appends))
+            assert commits() == 1 + 1
+
+    asyncio.run(main())
+
+
 def test_settling_that_nobody_waits_for_goes_with_an_append_that_comes_later(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
