@@ -257,10 +257,14 @@ def test_large_and_small_batches_of_one_commit_are_kept_in_order(path: Path, dis
     asyncio.run(main())
 
 
-def test_a_commit_takes_only_so_many_bytes_of_what_waits(
-    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("share", "further"), [(16, 3), (1, 1)], ids=["two by two", "all, if that is its share"]
+)
+def test_a_commit_takes_so_many_bytes_of_what_waits_or_its_share(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, share: int, further: int
 ) -> None:
     monkeypatch.setattr(sqlite_writer, "COMMIT_BYTES", 1000)
+    monkeypatch.setattr(sqlite_writer, "COMMIT_SHARE", share)
 
     async def main() -> None:
         async with sqlite(path, vfs=disk.name) as store:
@@ -272,28 +276,7 @@ def test_a_commit_takes_only_so_many_bytes_of_what_waits(
             appends = [store.append("t", (bytes(500),), None) for _ in range(5)]
             disk.go_on.set()
             await soon(asyncio.gather(first, *appends))
-            assert commits() == 1 + 3  # two by two, and the last one
-
-    asyncio.run(main())
-
-
-def test_a_commit_takes_its_share_of_what_waits_if_that_is_more(
-    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_writer, "COMMIT_BYTES", 1000)
-    monkeypatch.setattr(sqlite_writer, "COMMIT_SHARE", 1)
-
-    async def main() -> None:
-        async with sqlite(path, vfs=disk.name) as store:
-            await store.join("t", "a", {}, "new")
-            commits = counted_commits(store)
-            disk.go_on.clear()
-            first = store.append("t", events(9), None)
-            await disk.hangs()
-            appends = [store.append("t", (bytes(500),), None) for _ in range(5)]
-            disk.go_on.set()
-            await soon(asyncio.gather(first, *appends))
-            assert commits() == 1 + 1
+            assert commits() == 1 + further
 
     asyncio.run(main())
 
