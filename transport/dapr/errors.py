@@ -18,7 +18,6 @@ from actorbus.quote import quote
 DOMAIN: Final = "dapr.io"
 _TYPES: Final = "type.googleapis.com/google.rpc."
 _INVALID_ARGUMENT: Final = 3
-_NOT_FOUND: Final = 5
 _PERMISSION_DENIED: Final = 7
 _RESOURCE_EXHAUSTED: Final = 8
 _FAILED_PRECONDITION: Final = 9
@@ -78,7 +77,6 @@ UNMARSHAL_EVENTS: Final = Condition(
 FORBIDDEN: Final = Condition(
     403, _PERMISSION_DENIED, "ERR_PUBSUB_FORBIDDEN", "DAPR_PUBSUB_FORBIDDEN"
 )
-VANISHED: Final = Condition(400, _NOT_FOUND, "ERR_PUBSUB_NOT_FOUND", "DAPR_PUBSUB_TEST_NOT_FOUND")
 PUBLISH: Final = Condition(
     500, _INTERNAL, "ERR_PUBSUB_PUBLISH_MESSAGE", "DAPR_PUBSUB_PUBLISH_MESSAGE"
 )
@@ -186,16 +184,6 @@ def forbidden(component: str, topic: str, reason: str) -> DaprError:
         reason,
         component=component,
         info={"topic": topic, "error": reason},
-    )
-
-
-def vanished(component: str, topic: str) -> DaprError:
-    """The component went away after the call had begun."""
-    return DaprError(
-        VANISHED,
-        f"pubsub '{component}' not found",
-        component=component,
-        info={"topic": topic},
     )
 
 

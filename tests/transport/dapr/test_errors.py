@@ -19,7 +19,6 @@ ROWS = [
     (errors.bad_entries("pubsub", "t", "why"), 400, 3, "EVENTS_SER", "MARSHAL_EVENTS"),
     (errors.no_entries("pubsub", "t", "why"), 400, 3, "EVENTS_SER", "UNMARSHAL_EVENTS"),
     (errors.forbidden("pubsub", "t", "why"), 403, 7, "FORBIDDEN", "FORBIDDEN"),
-    (errors.vanished("pubsub", "t"), 400, 5, "NOT_FOUND", "TEST_NOT_FOUND"),
     (errors.publish_failed("pubsub", "t", "why"), 500, 13, "PUBLISH_MESSAGE", "PUBLISH_MESSAGE"),
 ]
 
