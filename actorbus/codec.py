@@ -158,7 +158,7 @@ class _MsgpackCodec:
         return b"".join((_map(len(event)), *map(_pack_pair, event.keys(), event.values())))
 
     def event(self, value: Any) -> dict[str, Any]:
-        return value if type(value) is dict else _check_event(value)
+        return _check_event(value)
 
 
 class _JsonCodec:

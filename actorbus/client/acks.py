@@ -2,8 +2,8 @@
 
 What the app acknowledges within one turn of the event loop goes out in one frame at the next. When
 a frame of successes has just gone, the next one waits for `PACE_SECONDS` since, unless the window
-fills meanwhile: an acknowledgement of its own costs the broker a third of what its event does. An
-answer is asked for only where someone waits for it.
+fills meanwhile: an acknowledgement of its own is a frame, a turn of two actors and a call of the
+store. An answer is asked for only where someone waits for it.
 """
 
 import asyncio

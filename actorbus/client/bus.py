@@ -227,8 +227,7 @@ class Bus:
             whole = _event_map(data, attributes, event)
             event_id = whole["id"]
             encoded = self._encode_event(whole)
-        ttl_ms = None if ttl is None else _ttl_ms(ttl)
-        errors = await publisher.publish(topic, ttl_ms, encoded)
+        errors = await publisher.publish(topic, _ttl_ms(ttl), encoded)
         if errors:
             _, code, message = errors[0]
             raise refusal(code, message)

