@@ -3,13 +3,16 @@
 python -m tests.faults.broken_disk FILE serve ...
 """
 
+import errno
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
 
 from transport.cli import main
+from transport.stores.sqlite_journal import JournalFile
 
 BASE: Final = "unix"
 """What it stands before: no name would mean the default, which is itself."""
@@ -31,6 +34,18 @@ class BrokenDisk(apsw.VFS):
         return _File(self._broken, name, flags)
 
 
+def break_journal(broken: Path) -> None:
+    """Let no write to the journal become durable, either."""
+    write = JournalFile.write
+
+    def fail_or_write(file: JournalFile, parts: Sequence[bytes], offset: int) -> None:
+        if broken.exists():
+            raise OSError(errno.EIO, "Input/output error (injected)")
+        write(file, parts, offset)
+
+    setattr(JournalFile, "write", fail_or_write)  # noqa: B010 - a method of the class
+
+
 class _File(apsw.VFSFile):
     def __init__(self, broken: Path, name: Any, flags: list[int]) -> None:
         self._broken = broken
@@ -43,5 +58,7 @@ class _File(apsw.VFSFile):
 
 
 if __name__ == "__main__":
-    disk = BrokenDisk(Path(sys.argv.pop(1)))
+    broken = Path(sys.argv.pop(1))
+    disk = BrokenDisk(broken)
+    break_journal(broken)
     main()

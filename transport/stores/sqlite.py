@@ -21,9 +21,10 @@ from actorbus.store import (
 from transport.stores.disk import DiskSpace
 from transport.stores.log import ABILITIES, wall_clock
 from transport.stores.sqlite_feed import SqliteFeed
+from transport.stores.sqlite_journal import JournalFile
 from transport.stores.sqlite_log import SqliteLog
 from transport.stores.sqlite_rows import GroupRow
-from transport.stores.sqlite_schema import damaged, open_database
+from transport.stores.sqlite_schema import not_opened, open_database
 from transport.stores.sqlite_writer import Writer
 from transport.stores.urls import parse
 
@@ -49,6 +50,7 @@ class SqliteStore:
         clock: the wall clock, in milliseconds.
         disk: tells when nothing new may be kept; by default below 64 MiB.
         vfs: the SQLite file system to use, by its name.
+        open_journal: opens the journal's file.
     """
 
     abilities = ABILITIES
@@ -61,12 +63,14 @@ class SqliteStore:
         clock: Callable[[], int] = wall_clock,
         disk: DiskSpace | None = None,
         vfs: str | None = None,
+        open_journal: Callable[[Path], JournalFile] = JournalFile,
     ) -> None:
         self._path = path.absolute()
         self._retain_ms = retain_ms
         self._clock = clock
         self._disk = disk or DiskSpace(self._path.parent)
         self._vfs = vfs
+        self._open_journal = open_journal
         self._writer: Writer | None = None
         self._log: SqliteLog | None = None
 
@@ -80,17 +84,21 @@ class SqliteStore:
         connection = open_database(self._path, self._vfs)
         try:
             self._log = SqliteLog(
-                connection, retain_ms=self._retain_ms, clock=self._clock, disk=self._disk
+                connection,
+                retain_ms=self._retain_ms,
+                clock=self._clock,
+                disk=self._disk,
+                open_journal=self._open_journal,
             )
         except BaseException as error:
             connection.close(True)
-            if isinstance(error, (apsw.Error, msgspec.DecodeError, TypeError, ValueError)):
-                raise damaged(self._path, error) from error  # rows that are none of ours
+            if isinstance(error, (apsw.Error, OSError, msgspec.DecodeError, TypeError, ValueError)):
+                raise not_opened(self._path, error) from error
             raise
         return self._log
 
     async def close(self) -> None:
-        """Commit what is queued, empty the write-ahead log and close; again is no error."""
+        """Commit what is queued, bring all into one file and close it; again is no error."""
         if self._writer is not None:
             await self._writer.stop()
 

@@ -1,91 +1,50 @@
-"""What one commit of the SQLite store writes, as one statement.
+"""What one commit of the SQLite store changes, and how to take it back in memory if that fails."""
 
-Every step of a statement lets other threads of Python run and then has to wait for its turn, beside
-a busy event loop up to `sys.getswitchinterval` each time. Beside one, a transaction of four
-statements took 1.8 times as long as this one. So all rows of a commit are inserted into a view,
-whose triggers put each where it belongs.
-
-All but large batches: before the triggers see the rows, SQLite writes them to a table in memory and
-reads them again. A commit of 46 events of 64 KiB took 2.5 times as long that way.
-"""
-
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 import msgspec.msgpack
 
 Row = tuple[Any, ...]
-Statement = tuple[str, Row]
-
-_ROWS: Final = 64
-"""Rows of one statement: past that the gain is small and the text long."""
-
-LARGE_BYTES: Final = 32 * 1024
-"""A batch from here on goes straight into its table."""
-
-_PUT_TOPIC: Final = 0
-_PUT_GROUP: Final = 1
-_PUT_BATCH: Final = 2
-_PUT_ATTEMPT: Final = 3
-_DROP_ATTEMPT: Final = 4
-_DROP_BATCHES: Final = 5
-_DROP_GROUP: Final = 6
-_DROP_TOPIC: Final = 7
-
-_WIDTH: Final = 7
-_PADDING: Final = [(None,) * (_WIDTH - length) for length in range(_WIDTH + 1)]
-_MARKS: Final = "(" + ",".join("?" * _WIDTH) + ")"
-_INSERT_LARGE: Final = (
-    "INSERT INTO batches (topic_id, first, count, expires_at, created_at, events)"
-    " VALUES (?, ?, ?, ?, ?, ?)"
-)
-_INSERT: Final = "INSERT INTO changes (kind, a, b, c, d, e, f) VALUES "
 
 
-CHANGES_VIEW: Final = """
-CREATE TEMP VIEW changes (kind, a, b, c, d, e, f) AS SELECT 0, 0, 0, 0, 0, 0, 0 WHERE 0;
+class Removed(NamedTuple):
+    """The batches of a topic that begin from `start` to before `end`."""
 
-CREATE TEMP TRIGGER put_topic INSTEAD OF INSERT ON changes WHEN new.kind = 0 BEGIN
-    INSERT INTO topics (id, name, gone) VALUES (new.a, new.b, new.c)
-        ON CONFLICT (id) DO UPDATE SET name = excluded.name, gone = excluded.gone;
-END;
-CREATE TEMP TRIGGER put_group INSTEAD OF INSERT ON changes WHEN new.kind = 1 BEGIN
-    INSERT INTO groups (id, topic_id, app_id, options, floor, settled)
-        VALUES (new.a, new.b, new.c, new.d, new.e, new.f)
-        ON CONFLICT (id) DO UPDATE
-        SET options = excluded.options, floor = excluded.floor, settled = excluded.settled;
-END;
-CREATE TEMP TRIGGER put_batch INSTEAD OF INSERT ON changes WHEN new.kind = 2 BEGIN
-    INSERT INTO batches (topic_id, first, count, expires_at, created_at, events)
-        VALUES (new.a, new.b, new.c, new.d, new.e, new.f);
-END;
-CREATE TEMP TRIGGER put_attempt INSTEAD OF INSERT ON changes WHEN new.kind = 3 BEGIN
-    INSERT INTO attempts (group_id, position, attempts, lost, not_before)
-        VALUES (new.a, new.b, new.c, new.d, new.e)
-        ON CONFLICT (group_id, position) DO UPDATE
-        SET attempts = excluded.attempts, lost = excluded.lost, not_before = excluded.not_before;
-END;
-CREATE TEMP TRIGGER drop_attempt INSTEAD OF INSERT ON changes WHEN new.kind = 4 BEGIN
-    DELETE FROM attempts WHERE group_id = new.a AND position = new.b;
-END;
-CREATE TEMP TRIGGER drop_batches INSTEAD OF INSERT ON changes WHEN new.kind = 5 BEGIN
-    DELETE FROM batches WHERE topic_id = new.a AND first >= new.b AND first < new.c;
-END;
-CREATE TEMP TRIGGER drop_group INSTEAD OF INSERT ON changes WHEN new.kind = 6 BEGIN
-    DELETE FROM groups WHERE id = new.a;
-    DELETE FROM attempts WHERE group_id = new.a;
-END;
-CREATE TEMP TRIGGER drop_topic INSTEAD OF INSERT ON changes WHEN new.kind = 7 BEGIN
-    DELETE FROM topics WHERE id = new.a;
-END;
-"""
-"""To be executed once on a connection: it leaves nothing in the file."""
+    topic_id: int
+    start: int
+    end: int
+
 
 pack_events: Final = msgspec.msgpack.Encoder().encode
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack: Final = msgspec.msgpack.Decoder(
+    tuple[
+        list[tuple[int, int, int, int | None, int, bytes]],
+        list[tuple[int, str | None, bytes]],
+        list[tuple[int, int, str, bytes, int, bytes]],
+        list[tuple[int, int, int, int, int]],
+        list[tuple[int, int]],
+        list[Removed],
+        list[int],
+        list[int],
+    ]
+)
 
 
 class Changes:
-    """What the next commit writes, and how to take it back in memory if that fails."""
+    """Rows to be written, and what is to be removed.
+
+    Attributes:
+        batches: topic_id, first, count, expires_at, created_at, events.
+        topics: id, name, gone; by id.
+        groups: id, topic_id, app_id, options, floor, settled.
+        attempts: group_id, position, attempts, lost, not_before.
+        settled_attempts: group_id, position.
+        removed_batches: ranges of them.
+        removed_groups: ids; with their attempts.
+        removed_topics: ids; their batches have gone before, or go with them.
+    """
 
     def __init__(self) -> None:
         self.batches: list[Row] = []
@@ -93,8 +52,13 @@ class Changes:
         self.groups: list[Row] = []
         self.attempts: list[Row] = []
         self.settled_attempts: list[Row] = []
-        self._removals: list[Row] = []
+        self.removed_batches: list[Removed] = []
+        self.removed_groups: list[int] = []
+        self.removed_topics: list[int] = []
         self._undo: list[Callable[[], object]] = []
+
+    def __bool__(self) -> bool:
+        return any(self._parts())
 
     def on_failure(self, undo: Callable[[], object]) -> None:
         """Have `undo` called if the commit fails, the last one first."""
@@ -105,40 +69,39 @@ class Changes:
         while self._undo:
             self._undo.pop()()
 
-    def statements(self) -> list[Statement]:
-        """All of it, as few statements as possible."""
-        large = [(_INSERT_LARGE, row) for row in self.batches if len(row[-1]) >= LARGE_BYTES]
-        rows = list(self._rows())
-        return large + [_insert(rows[at : at + _ROWS]) for at in range(0, len(rows), _ROWS)]
+    def pack(self) -> bytes:
+        """All of it, for the journal."""
+        return _pack(self._parts())
 
-    def _rows(self) -> Iterator[Row]:
-        for kind, rows in (
-            (_PUT_TOPIC, self.topics.values()),
-            (_PUT_GROUP, self.groups),
-            (_PUT_BATCH, [row for row in self.batches if len(row[-1]) < LARGE_BYTES]),
-            (_PUT_ATTEMPT, self.attempts),
-            (_DROP_ATTEMPT, self.settled_attempts),
-        ):
-            for row in rows:
-                yield (kind, *row)
-        yield from self._removals
+    def _parts(self) -> tuple[list[Any], ...]:
+        return (
+            self.batches,
+            list(self.topics.values()),
+            self.groups,
+            self.attempts,
+            self.settled_attempts,
+            self.removed_batches,
+            self.removed_groups,
+            self.removed_topics,
+        )
 
-    def remove_batches(self, topic_id: int, start: int, end: int) -> None:
-        """Remove the batches of a topic that begin from `start` to before `end`."""
-        self._removals.append((_DROP_BATCHES, topic_id, start, end))
+    @classmethod
+    def unpack(cls, packed: bytes) -> "Changes":
+        """What `pack` packed.
 
-    def remove_group(self, group_id: int) -> None:
-        """Remove a group and its attempts."""
-        self._removals.append((_DROP_GROUP, group_id))
-
-    def remove_topic(self, topic_id: int) -> None:
-        """Remove a topic's row; its batches have gone before."""
-        self._removals.append((_DROP_TOPIC, topic_id))
-
-
-def _insert(rows: list[Row]) -> Statement:
-    values: list[Any] = []
-    for row in rows:
-        values += row
-        values += _PADDING[len(row)]
-    return _INSERT + ",".join([_MARKS] * len(rows)), tuple(values)
+        Raises:
+            msgspec.DecodeError: these are no changes.
+        """
+        changes = cls()
+        (
+            changes.batches,
+            topics,
+            changes.groups,
+            changes.attempts,
+            changes.settled_attempts,
+            changes.removed_batches,
+            changes.removed_groups,
+            changes.removed_topics,
+        ) = _unpack.decode(packed)
+        changes.topics = {row[0]: row for row in topics}
+        return changes

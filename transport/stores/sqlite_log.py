@@ -8,12 +8,13 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import apsw
 import msgspec
 
-from actorbus.errors import StoreUnavailableError
+from actorbus.errors import StoreError, StoreUnavailableError
 from actorbus.store import (
     Appended,
     Attempt,
@@ -28,11 +29,11 @@ from actorbus.store import (
 from transport.stores.disk import DiskSpace
 from transport.stores.log import FETCH_BATCHES, page
 from transport.stores.sqlite_changes import Changes, Row, pack_events
+from transport.stores.sqlite_journal import JournalFile
 from transport.stores.sqlite_rows import GroupRow, TopicRow
 from transport.stores.sqlite_schema import damaged_at_work, meaning
-from transport.stores.sqlite_tables import Tables
+from transport.stores.sqlite_storage import Storage
 from transport.stores.sqlite_trim import Trimmer
-from transport.stores.sqlite_wal import WriteAheadLog
 
 RETRY_SECONDS: Final = 1.0
 """How soon what could not be written is tried again when no call does so before."""
@@ -46,6 +47,7 @@ class SqliteLog:
         retain_ms: how long batches are kept at least.
         clock: the wall clock, in milliseconds.
         disk: tells when nothing new may be kept.
+        open_journal: opens the journal's file.
     """
 
     def __init__(
@@ -55,15 +57,15 @@ class SqliteLog:
         retain_ms: int,
         clock: Callable[[], int],
         disk: DiskSpace,
+        open_journal: Callable[[Path], JournalFile] = JournalFile,
     ) -> None:
         self.reason: str | None = None
         self._connection = connection
-        self._tables = Tables(connection)
-        self._wal = WriteAheadLog(connection)
+        self._storage = Storage(connection, open_journal)
         self._retain_ms = retain_ms
         self._clock = clock
         self._disk = disk
-        self._trimmer = Trimmer(self._tables, retain_ms=retain_ms, clock=clock)
+        self._trimmer = Trimmer(self._storage, retain_ms=retain_ms, clock=clock)
         self._changes = Changes()
         self._dirty: set[GroupRow] = set()
         self._topics: dict[str, TopicRow] = {}
@@ -73,15 +75,15 @@ class SqliteLog:
 
     def _load(self) -> None:
         groups: defaultdict[int, list[Row]] = defaultdict(list)
-        for row in self._tables.groups():
+        for row in self._storage.groups():
             groups[row[1]].append(row)
             self._last_id = max(self._last_id, row[0])
-        for row in self._tables.topics():
+        for row in self._storage.topics():
             self._last_id = max(self._last_id, row[0])
             if row[1] is None:
                 self._trimmer.bury(row[0])
                 continue
-            topic = TopicRow.read(row, groups[row[0]], self._tables.span(row[0]))
+            topic = TopicRow.read(row, groups[row[0]], self._storage.span(row[0]))
             self._topics[topic.name] = topic
             self._trimmer.whole(topic)
 
@@ -142,7 +144,7 @@ class SqliteLog:
             return True
         self._changes.on_failure(partial(self._restore, group))
         self._remove(group)
-        self._changes.remove_group(group.id)
+        self._changes.removed_groups.append(group.id)
         if topic.groups or self._retain_ms:
             self._trimmer.whole(topic)
         else:
@@ -201,7 +203,7 @@ class SqliteLog:
 
     def _read_attempts(self, group: GroupRow) -> dict[int, Attempt]:
         try:
-            known = self._tables.attempts(group.id)
+            known = self._storage.attempts(group.id)
         except apsw.Error as error:
             raise meaning(error, self._connection) from error
         stale = {position for position in known if position in group.settled}
@@ -244,7 +246,7 @@ class SqliteLog:
         """The batches with unsettled events; seeks past those that are settled as a whole."""
         at = group.settled.first_unsettled(position)
         while at < group.topic.next:
-            for index, batch in enumerate(self._tables.batches(group.topic.id, at)):
+            for index, batch in enumerate(self._storage.batches(group.topic.id, at)):
                 end = batch.first + len(batch.events)
                 if end > at:
                     yield batch
@@ -269,7 +271,7 @@ class SqliteLog:
         backlog = group.topic.backlog(group)
         oldest = None
         if backlog:
-            oldest = self._tables.last_before(group.topic.id, group.settled.floor + 1)
+            oldest = self._storage.last_before(group.topic.id, group.settled.floor + 1)
         return GroupInfo(group.app_id, backlog, oldest[2] if oldest is not None else None)
 
     # Commits.
@@ -285,10 +287,9 @@ class SqliteLog:
         dirty = tuple(self._dirty)
         try:
             self._fold(dirty, changes)
-            statements = changes.statements()
-            if statements:
-                self._tables.write(statements)
-        except apsw.Error as error:
+            if changes:
+                self._storage.write(changes)
+        except (apsw.Error, OSError) as error:
             changes.undo()
             failure = meaning(error, self._connection)
             self.reason = failure.message
@@ -306,16 +307,16 @@ class SqliteLog:
                 changes.attempts += kept
                 changes.settled_attempts += settled
         for topic in self._trimmer.plan(changes, self._topics.values()):
-            changes.remove_topic(topic.id)
+            changes.removed_topics.append(topic.id)
             changes.topics.pop(topic.id, None)
             changes.on_failure(partial(self._topics.__setitem__, topic.name, topic))
             self._drop(topic)
 
     def tidy(self) -> None:
-        """Look after the write-ahead log's file."""
+        """Look after the journal."""
         try:
-            self._wal.tidy(may_grow=self._disk.shortage() is None)
-        except apsw.Error as error:
+            self._storage.tidy(may_grow=self._disk.shortage() is None)
+        except (apsw.Error, OSError) as error:
             failure = meaning(error, self._connection)
             self.reason = failure.message
             raise failure from error
@@ -328,20 +329,21 @@ class SqliteLog:
         return min((pause for pause in pauses if pause is not None), default=None)
 
     def close(self, *, broken: bool) -> None:
-        """Write what is not written, empty the write-ahead log, close the file.
+        """Write what is not written, bring all into one file, close it.
 
         A broken file is left as it is: what recovery makes of it, it makes at the next start.
         """
         try:
-            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, broken)
             if not broken:
                 self._trimmer.hurry()
                 self.commit()
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except apsw.Error as error:
+        except StoreError:
+            self._storage.close(broken=True)
+            raise
+        try:
+            self._storage.close(broken=broken)
+        except (apsw.Error, OSError) as error:
             raise meaning(error, self._connection) from error
-        finally:
-            self._connection.close(True)
 
     def _need_room(self) -> None:
         shortage = self._disk.shortage()

@@ -12,7 +12,7 @@ from actorbus.errors import StoreError, StoreUnavailableError, StoreUnusableErro
 APPLICATION_ID: Final = 0x41435442
 """Marks the file as ours ("ACTB"), for us and for file(1)."""
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Kept in `user_version`."""
 
 QUICK_CHECK_BYTES: Final = 64 * 1024 * 1024
@@ -66,6 +66,16 @@ CREATE TABLE attempts (
 ) WITHOUT ROWID;
 """
 
+_JOURNAL: Final = """
+CREATE TABLE journal (      -- one row
+    salt BLOB,              -- of its records; NULL: no journal is in use
+    number INTEGER NOT NULL,    -- of the first record whose batches are not all in the table
+    place INTEGER NOT NULL      -- its offset in the journal's file
+);
+INSERT INTO journal VALUES (NULL, 0, 0);
+"""
+"""Since version 2. The other rows may be newer than that record: later ones have them again."""
+
 _SHOWN: Final = 100
 """Characters of a path that is no path."""
 
@@ -98,16 +108,20 @@ def scalar(connection: apsw.Connection, statement: str, *values: Any) -> Any:
     return row[0] if isinstance(row, tuple) else row
 
 
-def meaning(error: apsw.Error, connection: apsw.Connection) -> StoreError:
+def meaning(error: apsw.Error | OSError, connection: apsw.Connection) -> StoreError:
     """What an error at work means: no room is a passing fault, all else the end.
 
     A failed write for lack of room (ENOSPC, and the quotas EDQUOT and EFBIG, which SQLite calls
     I/O errors) has been rolled back and may succeed later. After any other I/O error nothing is
     known of what reached the disk, and trying again would prove nothing.
     """
-    no_room = isinstance(error, apsw.FullError) or (
-        getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE
-        and connection.system_errno in _NO_ROOM
+    no_room = (
+        isinstance(error, apsw.FullError)
+        or (isinstance(error, OSError) and error.errno in _NO_ROOM)
+        or (
+            getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE
+            and connection.system_errno in _NO_ROOM
+        )
     )
     if no_room:
         return StoreUnavailableError(f"no room on the disk of the store: {error}")
@@ -122,6 +136,20 @@ def meaning(error: apsw.Error, connection: apsw.Connection) -> StoreError:
 def damaged(path: Path, found: object) -> StoreUnusableError:
     """What to say of a file whose content makes no sense."""
     return StoreUnusableError(f"{path} is damaged ({_one_line(found)}): restore a backup")
+
+
+def not_opened(path: Path, error: Exception) -> StoreUnusableError:
+    """What to say when the file was opened, and what is in it or in its journal can't be used."""
+    if isinstance(error, apsw.FullError) or (
+        isinstance(error, OSError) and error.errno in _NO_ROOM
+    ):
+        return StoreUnusableError(f"{path} can't be opened: its disk is full: make room there")
+    if isinstance(error, OSError):
+        reason = (error.strerror or repr(error)).lower()
+        return StoreUnusableError(
+            f"{path}.journal can't be opened: {reason}: check the rights on it, and its disk"
+        )
+    return damaged(path, error)  # rows that are none of ours
 
 
 def damaged_at_work(what: str) -> StoreUnusableError:
@@ -167,6 +195,8 @@ def _prepare(connection: apsw.Connection, path: Path) -> None:
         _create(connection)
     else:
         _check(connection, path)
+        if connection.pragma("user_version") < SCHEMA_VERSION:
+            _upgrade(connection)
 
 
 def _is_fresh(connection: apsw.Connection, path: Path) -> bool:
@@ -190,8 +220,14 @@ def _is_fresh(connection: apsw.Connection, path: Path) -> bool:
 
 def _create(connection: apsw.Connection) -> None:
     with connection:
-        connection.execute(_SCHEMA)
+        connection.execute(_SCHEMA + _JOURNAL)
         connection.pragma("application_id", APPLICATION_ID)
+        connection.pragma("user_version", SCHEMA_VERSION)
+
+
+def _upgrade(connection: apsw.Connection) -> None:
+    with connection:
+        connection.execute(_JOURNAL)
         connection.pragma("user_version", SCHEMA_VERSION)
 
 
@@ -219,7 +255,7 @@ def _why_not(error: apsw.Error, path: Path) -> str:
         case apsw.CantOpenError() | apsw.ReadOnlyError() | apsw.PermissionsError():
             return _no_rights(path)
         case apsw.FullError():
-            return f"{path} can't be opened: its disk is full"
+            return f"{path} can't be opened: its disk is full: make room there"
         case _:
             return f"{path} can't be opened: {_one_line(error)}"
 

@@ -7,10 +7,21 @@ import apsw
 import msgspec.msgpack
 
 from actorbus.store import Attempt, Batch
-from transport.stores.sqlite_changes import CHANGES_VIEW, Row, Statement
+from transport.stores.sqlite_changes import Row
 from transport.stores.sqlite_schema import scalar
+from transport.stores.sqlite_statements import CHANGES_VIEW, Statement
 
 _events: Final = msgspec.msgpack.Decoder(tuple[bytes, ...])
+
+
+def unpack_batch(first: int, packed: bytes, expires_at: int | None) -> Batch:
+    """The batch of these columns.
+
+    Raises:
+        msgspec.DecodeError: these are no events.
+    """
+    events = _events.decode(packed)
+    return Batch(first, events, sum(map(len, events)), expires_at)
 
 
 class Tables:
@@ -35,6 +46,14 @@ class Tables:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+
+    def journal(self) -> tuple[bytes | None, int, int]:
+        """The journal's salt (None: it is not in use), and its first record's number and place."""
+        rows: list[Row] = self._connection.execute(
+            "SELECT salt, number, place FROM journal"
+        ).fetchall()
+        ((salt, number, place),) = rows
+        return salt, number, place
 
     def topics(self) -> list[Row]:
         """All topics: id, name, gone."""
@@ -71,8 +90,7 @@ class Tables:
         cursor = self._connection.cursor()
         try:
             for first, packed, expires_at in cursor.execute(statement, (topic_id, position)):
-                events = _events.decode(packed)
-                yield Batch(first, events, sum(map(len, events)), expires_at)
+                yield unpack_batch(first, packed, expires_at)
         finally:
             cursor.close()
 

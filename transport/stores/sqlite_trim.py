@@ -9,9 +9,9 @@ from typing import Final
 
 from transport.stores.log import Range, retention_pause
 from transport.stores.settled import SettledSet
-from transport.stores.sqlite_changes import Changes
+from transport.stores.sqlite_changes import Changes, Removed
 from transport.stores.sqlite_rows import TopicRow
-from transport.stores.sqlite_tables import Tables
+from transport.stores.sqlite_storage import Storage
 
 TRIM_SECONDS: Final = 0.05
 """How long what is settled may wait for its removal. Looked for with every commit, it cost a third
@@ -33,13 +33,13 @@ class Trimmer:
     What is wanted is not written anywhere: at start every topic is looked at.
 
     Args:
-        tables: where the batches are.
+        storage: where the batches are.
         retain_ms: how long they are kept at least.
         clock: the wall clock, in milliseconds.
     """
 
-    def __init__(self, tables: Tables, *, retain_ms: int, clock: Callable[[], int]) -> None:
-        self._tables = tables
+    def __init__(self, storage: Storage, *, retain_ms: int, clock: Callable[[], int]) -> None:
+        self._storage = storage
         self._retain_ms = retain_ms
         self._clock = clock
         self._wanted: dict[TopicRow, SettledSet] = {}
@@ -123,9 +123,9 @@ class Trimmer:
     def _batches(self, topic: TopicRow, low: int, high: int) -> Range | None:
         """The batches wholly within a range, from where the first begins to where the last ends."""
         edge = low == topic.gone.floor or low - 1 in topic.gone
-        first = None if edge else self._tables.first_from(topic.id, low)
+        first = None if edge else self._storage.first_from(topic.id, low)
         start = low if first is None else first[0]
-        last = self._tables.last_before(topic.id, min(high, start + TRIM_EVENTS))
+        last = self._storage.last_before(topic.id, min(high, start + TRIM_EVENTS))
         if last is None or last[0] < start:
             return None
         end = last[0] + last[1] if last[0] + last[1] <= high else last[0]
@@ -137,7 +137,7 @@ class Trimmer:
         changes.on_failure(partial(setattr, topic, "gone", topic.gone))
         topic.gone = topic.gone.copy()
         for start, end in spans:
-            changes.remove_batches(topic.id, start, end)
+            changes.removed_batches.append(Removed(topic.id, start, end))
             topic.gone.add(start, end - start)
         ranges = topic.gone.ranges()
         if ranges and ranges != topic.saved:
@@ -151,7 +151,7 @@ class Trimmer:
         low, high = topic.gone.floor, topic.next
         while low < high:
             middle = (low + high) // 2
-            found = self._tables.first_from(topic.id, middle)
+            found = self._storage.first_from(topic.id, middle)
             if found is None or found[2] > oldest_kept:
                 high = middle
             else:
@@ -160,10 +160,11 @@ class Trimmer:
 
     def _dig(self, changes: Changes) -> None:
         topic_id = self._graves[0]
-        rest = self._tables.nth(topic_id, GRAVE_BATCHES)
+        rest = self._storage.nth_in_table(topic_id, GRAVE_BATCHES)
         if rest is None:
             self._graves.popleft()
             changes.on_failure(partial(self._graves.appendleft, topic_id))
-            changes.remove_topic(topic_id)
+            changes.removed_topics.append(topic_id)
         # Positions are below 2**62: a topic would need 100,000 years at a million events a second.
-        changes.remove_batches(topic_id, 0, 2**62 if rest is None else rest)
+        end = 2**62 if rest is None else rest
+        changes.removed_batches.append(Removed(topic_id, 0, end))

@@ -1,9 +1,11 @@
 """What the tests of the SQLite store share: disks that fail on command, and a look at the file."""
 
 import asyncio
+import errno
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,25 @@ from actorbus.errors import StoreUnusableError
 from tests.conformance.kit import SECONDS, never_fails, soon
 from transport.stores.disk import DiskSpace
 from transport.stores.sqlite import SqliteStore
+from transport.stores.sqlite_journal import JournalFile
+from transport.stores.sqlite_storage import Storage
 
 
 class Disk:
-    """A file system for SQLite that can fail or hang where it makes writes durable."""
+    """What SQLite and the journal write to; can fail or hang where it makes writes durable.
+
+    Attributes:
+        settings: for a store on it.
+        fails: whether writes fail for good.
+        room: bytes of the largest write to the journal that finds room; None: of any.
+        syncs: writes made durable so far.
+    """
 
     def __init__(self, name: str) -> None:
+        self.settings: dict[str, Any] = {"vfs": name, "open_journal": partial(_Journal, self)}
         self.name = name
         self.fails = False
+        self.room: int | None = None
         self.syncs = 0
         self.go_on = threading.Event()
         self.go_on.set()
@@ -38,6 +51,14 @@ class Disk:
         assert self.go_on.wait(30)
         if self.fails:
             raise apsw.IOError("disk I/O error (injected)")
+
+    def write(self, size: int) -> None:
+        if self.room is not None and size > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device (injected)")
+        try:
+            self.sync()
+        except apsw.IOError as error:
+            raise OSError(errno.EIO, str(error)) from error
 
     def unregister(self) -> None:
         self.go_on.set()
@@ -61,6 +82,16 @@ class _File(apsw.VFSFile):
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
         self._disk.sync()
         super().xSync(flags)
+
+
+class _Journal(JournalFile):
+    def __init__(self, disk: Disk, path: Path) -> None:
+        self._disk = disk
+        super().__init__(path)
+
+    def write(self, parts: Sequence[bytes], offset: int) -> None:
+        self._disk.write(sum(map(len, parts)))
+        super().write(parts, offset)
 
 
 class Room(DiskSpace):
@@ -94,6 +125,18 @@ async def sqlite(
         yield store
     finally:
         await soon(store.close())
+
+
+def storage_of(store: SqliteStore) -> Storage:
+    """What an open store keeps; to be touched while its thread does nothing."""
+    assert store._log is not None
+    return store._log._storage
+
+
+async def applied(store: SqliteStore) -> None:
+    """Bring all of the journal into the tables, in the store's thread."""
+    assert store._writer is not None
+    await soon(store._writer.call(storage_of(store).apply))
 
 
 async def until(condition: Callable[[], bool]) -> None:

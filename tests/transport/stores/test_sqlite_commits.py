@@ -7,10 +7,13 @@ import apsw
 import pytest
 
 from tests.conformance.kit import Reader, event, events, soon
-from tests.transport.stores.sqlite_kit import Disk, sqlite, until
-from transport.stores import sqlite_wal, sqlite_writer
+from tests.transport.stores.sqlite_kit import Disk, applied, sqlite, storage_of, until
+from transport.stores import sqlite_journal, sqlite_storage, sqlite_writer
 from transport.stores.sqlite import SqliteStore
-from transport.stores.sqlite_changes import CHANGES_VIEW, LARGE_BYTES, Changes
+from transport.stores.sqlite_changes import Changes, Removed
+from transport.stores.sqlite_journal import Place
+from transport.stores.sqlite_statements import CHANGES_VIEW, LARGE_BYTES, Statement, statements
+from transport.stores.sqlite_unapplied import Unapplied
 
 
 @pytest.fixture
@@ -26,20 +29,15 @@ def disk() -> Iterator[Disk]:
 
 
 def counted_commits(store: SqliteStore) -> Callable[[], int]:
-    assert store._log is not None
-    seen: list[int] = []
-
-    def committing() -> bool:
-        seen.append(1)
-        return False
-
-    store._log._connection.set_commit_hook(committing)
-    return lambda: len(seen)
+    """How many records there are in the journal from now on."""
+    journal = storage_of(store)._journal
+    before = journal.head.number
+    return lambda: journal.head.number - before
 
 
 def test_what_comes_during_a_commit_shares_the_next(path: Path, disk: Disk) -> None:
     async def main() -> None:
-        async with sqlite(path, vfs=disk.name) as store:
+        async with sqlite(path, **disk.settings) as store:
             await store.join("t", "a", {}, "new")
             await store.append("t", events(0), None)
             reader = await Reader.of(store, "t", "a")
@@ -86,9 +84,11 @@ def test_publishing_costs_one_row_however_many_groups_there_are(path: Path) -> N
                 await store.join("t", f"app-{number}", {}, "new")
             assert store._log is not None
             connection = store._log._connection
+            storage_of(store).apply()
             before = connection.total_changes()
             await store.append("t", events(*range(50)), None)
-            assert connection.total_changes() - before == 1
+            storage_of(store).apply()
+            assert connection.total_changes() - before == 1 + 1  # and where the journal begins
 
     asyncio.run(main())
 
@@ -128,15 +128,16 @@ def test_reads_do_not_hold_up_writes(path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_write_ahead_log_is_moved_into_the_file(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_wal, "CHECKPOINT_PAGES", 20)
+    monkeypatch.setattr(sqlite_storage, "CHECKPOINT_PAGES", 20)
+    monkeypatch.setattr(sqlite_journal, "MOST_BYTES", sqlite_journal.START_BYTES)
 
     async def main() -> None:
         async with sqlite(path) as store:
             await store.join("t", "a", {}, "new")
-            for number in range(100):
-                await store.append("t", (event(number, size=4_000),), None)
-            await until(lambda: path.stat().st_size > 300_000)
-            assert path.with_name("actorbus.db-wal").stat().st_size < 400_000
+            for number in range(40):
+                await store.append("t", (event(number, size=100_000),), None)
+            await until(lambda: path.stat().st_size > 2_000_000)
+            assert path.with_name("actorbus.db-wal").stat().st_size < 2_000_000
 
     asyncio.run(main())
 
@@ -150,16 +151,16 @@ def test_a_fetch_seeks_past_what_is_settled(path: Path) -> None:
                 await store.append("t", events(number), None)
             feed = await store.feed("t", "a", Reader())
             await feed.settle([(1, 298)])
-            assert store._log is not None
             read: list[int] = []
-            batches = store._log._tables.batches
+            storage = storage_of(store)
+            batches = storage.batches
 
             def counted(topic_id: int, position: int) -> Iterator[object]:
                 for batch in batches(topic_id, position):
                     read.append(batch.first)
                     yield batch
 
-            store._log._tables.batches = counted  # type: ignore[method-assign, assignment]  # counts
+            storage.batches = counted  # type: ignore[method-assign, assignment]  # counts
             found = await feed.fetch(0, 1 << 20)
             assert [run.batch.first for run in found.runs] == [0, 299]
             assert read == [0, 1, 299]
@@ -198,37 +199,47 @@ async def _everything(path: Path) -> None:
         await store.join("t", "a", {}, "new")
         await store.join("t", "b", {}, "earliest")
         await store.append("t", events(1, 2), None)
+        await applied(store)
         await store.append("t", events(3, 4), None)
+        await applied(store)
         reader = await Reader.of(store, "t", "a")
         seen = await reader.take(4)
         await reader.settle(*seen[1:])
+        await applied(store)
         await store.topics(after=None, limit=10)
         await store.forget("t", "b")
         await store.join("u", "a", {}, "new")
         await store.append("u", events(5), None)
+        await applied(store)
         await store.forget("u", "a")
         await reader.settle(seen[0])
         await reader.close()
         await store.join("t", "b", {}, "new")
 
 
-def test_a_commit_is_one_statement_whatever_it_changes() -> None:
+def applying(changes: Changes) -> list[Statement]:
+    unapplied = Unapplied()
+    unapplied.add(changes, Place(0, 0))
+    return statements(unapplied, unapplied.oldest(None), (b"", 1, 0))
+
+
+def test_what_is_applied_is_one_statement_whatever_it_changes() -> None:
     changes = Changes()
     changes.topics[1] = (1, "t", b"")
     changes.groups = [(1, 1, "a", b"", 0, b"")]
     changes.batches = [(1, 0, 1, None, 0, b"")]
     changes.attempts = [(1, 0, 1, 0, 0)]
     changes.settled_attempts = [(1, 1), (1, 2)]
-    changes.remove_batches(1, 0, 2)
-    changes.remove_group(2)
-    changes.remove_topic(2)
-    assert len(changes.statements()) == 1
+    changes.removed_batches.append(Removed(1, 0, 2))
+    changes.removed_groups.append(2)
+    changes.removed_topics.append(2)
+    assert len(applying(changes)) == 1
 
 
 def test_a_large_batch_is_a_statement_of_its_own_beside_the_rest() -> None:
     changes = Changes()
     changes.batches += [(1, 0, 1, None, 0, bytes(LARGE_BYTES)), (1, 1, 1, None, 0, b"small")]
-    (large, row), (rest, values) = changes.statements()
+    (rest, values), (large, row) = applying(changes)
     assert large.startswith("INSERT INTO batches ")
     assert row == changes.batches[0]
     assert rest.startswith("INSERT INTO changes ")
@@ -239,7 +250,7 @@ def test_large_and_small_batches_of_one_commit_are_kept_in_order(path: Path, dis
     published = (event(0), event(1, LARGE_BYTES), event(2), event(3, LARGE_BYTES))
 
     async def main() -> None:
-        async with sqlite(path, vfs=disk.name) as store:
+        async with sqlite(path, **disk.settings) as store:
             await store.join("t", "a", {}, "new")
             commits = counted_commits(store)
             disk.go_on.clear()
@@ -267,7 +278,7 @@ def test_a_commit_takes_so_many_bytes_of_what_waits_or_its_share(
     monkeypatch.setattr(sqlite_writer, "COMMIT_SHARE", share)
 
     async def main() -> None:
-        async with sqlite(path, vfs=disk.name) as store:
+        async with sqlite(path, **disk.settings) as store:
             await store.join("t", "a", {}, "new")
             commits = counted_commits(store)
             disk.go_on.clear()

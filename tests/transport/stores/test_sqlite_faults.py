@@ -12,7 +12,7 @@ import pytest
 from actorbus.errors import StoreUnavailableError
 from actorbus.store import Attempt, GroupOptions
 from tests.conformance.kit import SECONDS, Reader, event, events, soon
-from tests.transport.stores.sqlite_kit import Disk, Failures, Room, query, sqlite, until
+from tests.transport.stores.sqlite_kit import Disk, Failures, Room, query, sqlite, storage_of, until
 from transport.stores import sqlite_log, sqlite_writer
 from transport.stores.disk import DiskSpace
 from transport.stores.sqlite import SqliteStore
@@ -42,14 +42,6 @@ def tmpfs(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def limit_pages(store: SqliteStore, more: int | None) -> None:
-    """Let the file grow by so many pages only: SQLITE_FULL past that."""
-    assert store._log is not None
-    connection = store._log._connection
-    pages = connection.pragma("page_count")
-    connection.pragma("max_page_count", 2**31 if more is None else pages + more)
-
-
 def hurry(store: SqliteStore, patience: pytest.MonkeyPatch, seconds: float) -> None:
     """Give later calls so long only; the timer that runs for earlier ones would be too late."""
     patience.setattr(sqlite_writer, "CALL_SECONDS", seconds)
@@ -66,7 +58,7 @@ async def in_a_failing_commit(
 
     The topic "full" must have a group.
     """
-    limit_pages(store, 4)
+    disk.room = 50_000
     disk.go_on.clear()
     first = store.append("full", events(0), None)
     await disk.hangs()
@@ -77,7 +69,7 @@ async def in_a_failing_commit(
     assert (await soon(first)).groups == 1
     with pytest.raises(StoreUnavailableError, match="no room on the disk"):
         await soon(too_much)
-    limit_pages(store, None)
+    disk.room = None
     return [*await soon(asyncio.gather(*under_way, return_exceptions=True))]
 
 
@@ -150,15 +142,15 @@ def test_free_space_is_looked_at_ten_times_a_second_at_most(
     assert len(looks) == 3
 
 
-def test_a_full_file_refuses_appends_and_takes_no_position(path: Path) -> None:
+def test_a_full_file_refuses_appends_and_takes_no_position(path: Path, disk: Disk) -> None:
     async def main() -> None:
         failed = Failures()
-        async with sqlite(path, failed) as store:
+        async with sqlite(path, failed, **disk.settings) as store:
             await store.join("t", "a", {}, "new")
-            limit_pages(store, 4)
+            disk.room = 50_000
             with pytest.raises(StoreUnavailableError, match="no room on the disk"):
                 await soon(store.append("t", (bytes(100_000),), None))
-            limit_pages(store, None)
+            disk.room = None
             appended = await soon(store.append("t", events(1), None))
             assert appended.batch is not None
             assert appended.batch.first == 0
@@ -169,7 +161,7 @@ def test_a_full_file_refuses_appends_and_takes_no_position(path: Path) -> None:
 
 def test_a_group_that_could_not_be_written_does_not_exist(path: Path, disk: Disk) -> None:
     async def main() -> None:
-        async with sqlite(path, vfs=disk.name) as store:
+        async with sqlite(path, **disk.settings) as store:
             await store.join("full", "a", {}, "new")
             (result,) = await in_a_failing_commit(
                 store, disk, lambda: store.join("t", "a", {}, "new")
@@ -183,7 +175,7 @@ def test_a_group_that_could_not_be_written_does_not_exist(path: Path, disk: Disk
 
 def test_options_that_could_not_be_written_are_not_in_force(path: Path, disk: Disk) -> None:
     async def main() -> None:
-        async with sqlite(path, vfs=disk.name) as store:
+        async with sqlite(path, **disk.settings) as store:
             await store.join("full", "a", {"max_attempts": 1}, "new")
             (result,) = await in_a_failing_commit(
                 store, disk, lambda: store.join("full", "a", {"max_attempts": 2}, "new")
@@ -196,7 +188,7 @@ def test_options_that_could_not_be_written_are_not_in_force(path: Path, disk: Di
 
 def test_a_forgetting_that_could_not_be_written_is_taken_back(path: Path, disk: Disk) -> None:
     async def main() -> None:
-        async with sqlite(path, vfs=disk.name) as store:
+        async with sqlite(path, **disk.settings) as store:
             await store.join("full", "a", {}, "new")
             await store.join("t", "a", {"max_attempts": 1}, "new")
             await store.append("t", events(1), None)
@@ -229,7 +221,7 @@ def test_what_could_not_be_settled_is_settled_with_the_next(
     monkeypatch.setattr(sqlite_log, "RETRY_SECONDS", 60.0)
 
     async def main() -> None:
-        async with sqlite(path, vfs=disk.name) as store:
+        async with sqlite(path, **disk.settings) as store:
             await store.join("full", "a", {}, "new")
             await store.join("t", "a", {}, "new")
             await store.append("t", events(0, 1, 2, 3, 4), None)
@@ -260,7 +252,7 @@ def test_what_could_not_be_settled_is_tried_again_without_any_call(
     monkeypatch.setattr(sqlite_log, "RETRY_SECONDS", 0.01)
 
     async def main() -> None:
-        async with sqlite(path, vfs=disk.name) as store:
+        async with sqlite(path, **disk.settings) as store:
             await store.join("full", "a", {}, "new")
             reader = await Reader.of(store, "full", "a")
             await store.append("full", events(1), None)
@@ -331,13 +323,13 @@ def test_a_file_size_limit_is_a_passing_fault(path: Path) -> None:
         check=False,
     )
     assert (child.returncode, child.stderr) == (0, "")
-    assert child.stdout == "no room on the disk of the store: disk I/O error\n"
+    assert child.stdout == "no room on the disk of the store: [Errno 27] File too large\n"
 
 
 def test_an_io_error_fails_every_caller_and_tells_the_broker_once(path: Path, disk: Disk) -> None:
     async def main() -> None:
         failed = Failures()
-        async with sqlite(path, failed, vfs=disk.name) as store:
+        async with sqlite(path, failed, **disk.settings) as store:
             await store.join("t", "a", {}, "new")
             await store.append("t", events(1), None)
             reader = await Reader.of(store, "t", "a")
@@ -364,7 +356,7 @@ def test_an_io_error_fails_every_caller_and_tells_the_broker_once(path: Path, di
 
 def test_what_was_acknowledged_before_an_io_error_is_there_after_it(path: Path, disk: Disk) -> None:
     async def main() -> None:
-        async with sqlite(path, Failures(), vfs=disk.name) as store:
+        async with sqlite(path, Failures(), **disk.settings) as store:
             await store.join("t", "a", {}, "new")
             for number in range(20):
                 await store.append("t", events(number), None)
@@ -386,7 +378,7 @@ def test_a_disk_that_hangs_fails_calls_in_time(
     monkeypatch.setattr(sqlite_writer, "STALL_SECONDS", 0.05)
 
     async def main() -> None:
-        async with sqlite(path, vfs=disk.name) as store:
+        async with sqlite(path, **disk.settings) as store:
             await store.join("t", "a", {}, "new")
             disk.go_on.clear()
             with monkeypatch.context() as patience:
@@ -409,7 +401,7 @@ def test_an_append_that_was_given_up_while_it_waited_is_not_kept(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
-        async with sqlite(path, vfs=disk.name) as store:
+        async with sqlite(path, **disk.settings) as store:
             await store.join("t", "a", {}, "new")
             disk.go_on.clear()
             with monkeypatch.context() as patience:
@@ -434,7 +426,7 @@ def test_appends_past_the_bound_are_refused_at_once(
     monkeypatch.setattr(sqlite_writer, "QUEUE_BYTES", 1_000)
 
     async def main() -> None:
-        async with sqlite(path, vfs=disk.name) as store:
+        async with sqlite(path, **disk.settings) as store:
             await store.join("t", "a", {}, "new")
             disk.go_on.clear()
             accepted = store.append("t", (bytes(900),), None)
@@ -453,7 +445,7 @@ def test_closing_gives_up_on_a_disk_that_hangs(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> threading.Thread:
-        store = SqliteStore(path, vfs=disk.name)
+        store = SqliteStore(path, **disk.settings)
         await soon(store.open(Failures()))
         assert store._writer is not None
         thread = store._writer._thread
@@ -480,8 +472,7 @@ def test_an_unexpected_error_ends_the_store_instead_of_the_thread(
         failed = Failures()
         async with sqlite(path, failed) as store:
             await store.join("t", "a", {}, "new")
-            assert store._log is not None
-            monkeypatch.setattr(store._log._tables, "write", lambda statements: 1 // 0)
+            monkeypatch.setattr(storage_of(store), "write", lambda changes: 1 // 0)
             with pytest.raises(StoreUnavailableError, match="ZeroDivisionError"):
                 await soon(store.append("t", events(1), None))
             with pytest.raises(StoreUnavailableError):

@@ -1,6 +1,8 @@
 """What an operator reads when the file can't be used."""
 
 import asyncio
+import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ import pytest
 
 from actorbus.errors import StoreUnavailableError, StoreUnusableError
 from tests.conformance.kit import Reader, events, never_fails, soon
-from tests.transport.stores.sqlite_kit import query, sqlite
+from tests.transport.stores.sqlite_kit import query, sqlite, storage_of
 from transport.stores.sqlite import SqliteStore
 from transport.stores.sqlite_schema import PAGE_BYTES, QUICK_CHECK_BYTES, scalar
 
@@ -98,7 +100,7 @@ def test_a_file_of_a_newer_version_is_refused(path: Path) -> None:
     fill(path, 1)
     query(path, "PRAGMA user_version=9")
     assert refusal(path) == (
-        f"{path} was written by a newer actorbus (schema 9, this one reads up to 1): "
+        f"{path} was written by a newer actorbus (schema 9, this one reads up to 2): "
         "install that version"
     )
 
@@ -229,7 +231,9 @@ def test_the_file_is_set_up_to_lose_nothing(path: Path) -> None:
             connection = store._log._connection
             settings = ("locking_mode", "journal_mode", "synchronous", "user_version")
             values = [scalar(connection, f"PRAGMA {name}") for name in settings]
-            assert values == ["exclusive", "wal", 2, 1]
+            assert values == ["exclusive", "wal", 2, 2]
+            flags = fcntl.fcntl(storage_of(store)._file._file, fcntl.F_GETFL)
+            assert flags & os.O_DSYNC
 
     asyncio.run(main())
 

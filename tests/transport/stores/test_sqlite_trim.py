@@ -8,7 +8,7 @@ import pytest
 
 from actorbus.store import Attempt, Feed
 from tests.conformance.kit import Reader, event, events, never_fails, soon
-from tests.transport.stores.sqlite_kit import query, sqlite, until
+from tests.transport.stores.sqlite_kit import query, sqlite, storage_of, until
 from transport.stores import log, sqlite_trim
 from transport.stores.memory import MemoryStore
 from transport.stores.sqlite import SqliteStore
@@ -62,6 +62,7 @@ def rows(store: SqliteStore, statement: str = "SELECT first FROM batches") -> li
     """What the store's own connection sees, between two pieces of work of its thread."""
     assert store._log is not None
     with TURN:
+        storage_of(store).apply()
         return [row[0] for row in store._log._connection.execute(statement)]
 
 

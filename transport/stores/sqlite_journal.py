@@ -1,0 +1,228 @@
+"""The journal of the SQLite store: a commit is one write to this file, durable when it returns.
+
+A ring of records. SQLite's own commit makes the same durable with a write for each page that it
+touches, five for a single event of 256 B, and takes turns with the event loop between them; this is
+one call to the system. What is settled before the ring comes round never reaches the tables.
+
+A record is a header (CRC-32 of all that follows, length of the payload, number, salt) and a
+payload. It counts if the CRC is right, the salt that of this opening, and the number the next.
+The tables tell where the first one is. A record that was torn by a crash had not been answered.
+
+As SQLite does, this trusts the disk to leave alone the bytes around those it is told to write.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+SALT_BYTES: Final = 8
+
+START_BYTES: Final = 1024 * 1024
+"""Length of a new ring."""
+
+STEP: Final = 8
+"""How many times as long it becomes when it has become short."""
+
+AHEAD_BYTES: Final = 16 * 1024 * 1024
+"""How much is written ahead with zeros at the most: a write that makes the file longer has to write
+its new length, too, and took twice as long. Beyond that records are large, and zeros would cost the
+disk as much as they save."""
+
+MOST_BYTES: Final = 48 * 1024 * 1024
+"""Length of the ring at the most. 500 events of 64 KiB that are not settled yet are 32 MiB."""
+
+SHORT: Final = 4
+"""The ring is short when less than this part of it is free in one piece."""
+
+_HEADER: Final = struct.Struct(f"<IIQ{SALT_BYTES}s")
+_CRC_BYTES: Final = 4
+
+
+class Place(NamedTuple):
+    """Where a record is: its number, and its offset in the file."""
+
+    number: int
+    offset: int
+
+
+class DamagedJournalError(Exception):
+    """A record can't be read, although later ones can."""
+
+
+class JournalFile:
+    """A file whose writes are durable when they return.
+
+    Args:
+        path: made if it does not exist.
+
+    Raises:
+        OSError: from each method, as the system tells it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC, 0o644)
+
+    def size(self) -> int:
+        """Its length in bytes."""
+        return os.fstat(self._file).st_size
+
+    def read(self, length: int, offset: int) -> bytes:
+        """Up to `length` bytes from `offset` on."""
+        return os.pread(self._file, length, offset)
+
+    def write(self, parts: Sequence[bytes], offset: int) -> None:
+        """Write the parts one after the other from `offset` on."""
+        written = os.pwritev(self._file, parts, offset)
+        rest = memoryview(b"".join(parts))[written:] if written < sum(map(len, parts)) else b""
+        while rest:  # there was no room for it: the next call tells why
+            written += (count := os.pwrite(self._file, rest, offset + written))
+            rest = rest[count:]
+
+    def make_known(self) -> None:
+        """Make its name durable."""
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def close(self) -> None:
+        """Free it; again is no error."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+    def remove(self) -> None:
+        """Delete it."""
+        self.close()
+        self._path.unlink(missing_ok=True)
+
+
+class Journal:
+    """The ring, from `tail`, the first record that is needed, to `head`, where the next one goes.
+
+    Args:
+        file: what an earlier opening left there is written over.
+        salt: marks the records of this opening.
+    """
+
+    def __init__(self, file: JournalFile, salt: bytes) -> None:
+        self.tail = Place(0, 0)
+        self.head = Place(0, 0)
+        self._file = file
+        self._salt = salt
+        self._ahead = file.size()  # what is there is as good as zeros
+        self._end = min(max(self._ahead, START_BYTES), MOST_BYTES)
+
+    def append(self, payload: bytes) -> Place | None:
+        """Make one record durable; tells where it is, or None: there is no room for it in the ring.
+
+        Raises:
+            OSError: it is not durable, and the next one takes its place.
+        """
+        length = _HEADER.size + len(payload)
+        offset = self._offset(length)
+        if offset is None:
+            return None
+        number = self.head.number
+        record = _HEADER.pack(0, len(payload), number, self._salt)[_CRC_BYTES:]
+        checksum = zlib.crc32(payload, zlib.crc32(record)).to_bytes(_CRC_BYTES, "little")
+        self._file.write((checksum + record, payload), offset)
+        self._end = max(self._end, offset + length)
+        self.head = Place(number + 1, offset + length)
+        return Place(number, offset)
+
+    def _offset(self, length: int) -> int | None:
+        head, tail = self.head.offset, self.tail.offset
+        if head < tail:
+            return head if head + length < tail else None
+        if head + length <= self._end:
+            return head
+        if length < tail:
+            return 0
+        return head if head + length <= MOST_BYTES else None
+
+    def is_short(self, tail: Place | None = None) -> bool:
+        """Whether little is free; with another `tail`: whether it would be."""
+        head, end = self.head.offset, (tail or self.tail).offset
+        free = end - head if head < end else max(self._end - head, end)
+        return free < self._end // SHORT
+
+    def lengthen(self) -> bool:
+        """Make the ring longer, if it may be; tells whether it was.
+
+        Raises:
+            OSError: it was not.
+        """
+        if self.head.offset < self.tail.offset or self._end >= MOST_BYTES:
+            return False
+        end = min(max(self._end * STEP, START_BYTES), MOST_BYTES)
+        self.write_ahead(end)
+        self._end = end
+        return True
+
+    def write_ahead(self, end: int = START_BYTES) -> None:
+        """Have bytes written up to `end`, as far as that pays.
+
+        Raises:
+            OSError: they were not.
+        """
+        missing = min(end, AHEAD_BYTES) - self._ahead
+        if missing > 0:
+            self._file.write((bytes(missing),), self._ahead)
+            self._ahead += missing
+
+
+def read(file: JournalFile, salt: bytes, tail: Place) -> Iterator[tuple[Place, bytes]]:
+    """The payloads of all records from `tail` on.
+
+    Raises:
+        OSError: the file could not be read.
+        DamagedJournalError: one can't be read, and later ones can.
+    """
+    number, offset = tail
+    while (found := _read(file, salt, number, offset)) is not None:
+        place, payload = found
+        yield place, payload
+        number, offset = number + 1, place.offset + _HEADER.size + len(payload)
+    if _has_later(file, salt, number):
+        raise DamagedJournalError(f"record {number} can't be read, although later ones can")
+
+
+def _read(file: JournalFile, salt: bytes, number: int, offset: int) -> tuple[Place, bytes] | None:
+    """The record of this number: at `offset`, or where the ring begins again."""
+    for at in (offset, 0):
+        payload = _payload(file.read(_HEADER.size, at), file, salt, number, at)
+        if payload is not None:
+            return Place(number, at), payload
+    return None
+
+
+def _payload(
+    header: bytes, file: JournalFile, salt: bytes, number: int, offset: int
+) -> bytes | None:
+    if len(header) < _HEADER.size:
+        return None
+    checksum, length, found, its_salt = _HEADER.unpack(header)
+    if (found, its_salt) != (number, salt) or length > MOST_BYTES:
+        return None
+    payload = file.read(length, offset + _HEADER.size)
+    return payload if zlib.crc32(payload, zlib.crc32(header[_CRC_BYTES:])) == checksum else None
+
+
+def _has_later(file: JournalFile, salt: bytes, number: int) -> bool:
+    """Whether a sound record with a higher number is anywhere in the file."""
+    whole = file.read(file.size(), 0)
+    at = -1
+    while (at := whole.find(salt, at + 1)) >= 0:
+        offset = at - (_HEADER.size - SALT_BYTES)
+        header = whole[max(offset, 0) : at + SALT_BYTES]
+        if len(header) == _HEADER.size:
+            later: int = _HEADER.unpack(header)[2]
+            if later > number and _payload(header, file, salt, later, offset) is not None:
+                return True
+    return False

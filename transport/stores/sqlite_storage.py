@@ -1,0 +1,210 @@
+"""What the SQLite store has on its disk: the journal, and the tables that it is applied to."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import apsw
+import structlog
+
+from actorbus.errors import StoreUnusableError
+from actorbus.store import Attempt, Batch
+from transport.stores.sqlite_changes import Changes, Row
+from transport.stores.sqlite_journal import (
+    SALT_BYTES,
+    DamagedJournalError,
+    Journal,
+    JournalFile,
+    Place,
+    read,
+)
+from transport.stores.sqlite_schema import PAGE_BYTES, damaged
+from transport.stores.sqlite_statements import statements
+from transport.stores.sqlite_tables import Tables, unpack_batch
+from transport.stores.sqlite_unapplied import Unapplied
+
+SLICE_BYTES: Final = 1024 * 1024
+"""Bytes of batches that are applied after one commit at the most: the next one waits for it."""
+
+CHECKPOINT_PAGES: Final = 8 * 1024 * 1024 // PAGE_BYTES
+"""Pages of SQLite's write-ahead log (8 MiB) after which it is moved into the database."""
+
+log = structlog.get_logger("actorbus.store")
+
+
+class Storage:
+    """Makes changes durable in the journal, applies them later, and reads as if that were done.
+
+    Args:
+        connection: the open database; closed by `close`.
+        open_file: opens the journal's file.
+
+    Raises:
+        StoreUnusableError: the journal is missing or damaged.
+        OSError, apsw.Error: the files failed, as they do from all methods that write.
+        msgspec.DecodeError: a record is none of ours.
+    """
+
+    def __init__(
+        self, connection: apsw.Connection, open_file: Callable[[Path], JournalFile] = JournalFile
+    ) -> None:
+        self._connection = connection
+        self._tables = Tables(connection)
+        self._unapplied = Unapplied()
+        self._logged_pages = 0
+        connection.set_wal_hook(self._logged)
+        path = Path(connection.filename)
+        path = path.with_name(f"{path.name}.journal")
+        self._recover(path, open_file)
+        self._salt: bytes | None = os.urandom(SALT_BYTES)
+        self._file = open_file(path)
+        try:
+            self._file.make_known()
+            self._journal = Journal(self._file, self._salt)
+            self.apply()
+        except BaseException:
+            self._file.close()
+            raise
+        self._lengthen()
+
+    def _logged(self, _: apsw.Connection, __: str, pages: int) -> int:
+        self._logged_pages = pages
+        return apsw.SQLITE_OK
+
+    def _recover(self, path: Path, open_file: Callable[[Path], JournalFile]) -> None:
+        """Read what a killed broker left in the journal."""
+        salt, number, place = self._tables.journal()
+        if salt is None:
+            return
+        if not path.exists():
+            raise StoreUnusableError(
+                f"{path} is missing, and may hold events: put it back beside the database"
+            )
+        file = open_file(path)
+        try:
+            for found, payload in read(file, salt, Place(number, place)):
+                self._unapplied.add(Changes.unpack(payload), found)
+        except DamagedJournalError as error:
+            raise damaged(path, error) from error
+        finally:
+            file.close()
+
+    # Writes.
+
+    def write(self, changes: Changes) -> None:
+        """Make these changes durable, all or none."""
+        payload = changes.pack()
+        place = self._journal.append(payload)
+        if place is None:
+            self.apply()
+            place = self._journal.append(payload)
+        if place is None:  # larger than the ring
+            whole = Unapplied()
+            whole.add(changes, self._journal.head)
+            self._apply(whole, None)
+        else:
+            self._unapplied.add(changes, place)
+
+    def apply(self) -> None:
+        """Bring all of the journal into the tables."""
+        self._apply(self._unapplied, None)
+
+    def _apply(self, unapplied: Unapplied, max_bytes: int | None) -> None:
+        batches = unapplied.oldest(max_bytes)
+        tail = unapplied.place_after(batches) or self._journal.head
+        journal = (self._salt, tail.number, tail.offset)
+        self._tables.write(statements(unapplied, batches, journal))
+        unapplied.applied(batches)
+        self._journal.tail = tail
+
+    def tidy(self, *, may_grow: bool) -> None:
+        """Work that nobody waits for: make room in the journal, and move SQLite's own log.
+
+        Args:
+            may_grow: whether the disk has room.
+        """
+        if self._unapplied.removed_batches:
+            self._apply(self._unapplied, 0)
+        if self._journal.is_short():
+            self._make_room(may_grow=may_grow)
+        if self._logged_pages >= CHECKPOINT_PAGES:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._logged_pages = 0
+
+    def _make_room(self, *, may_grow: bool) -> None:
+        """Give up what is settled of the journal, else make it longer, else apply its oldest."""
+        tail = self._unapplied.first_place() or self._journal.head
+        if not self._journal.is_short(tail):
+            self._apply(self._unapplied, 0)
+        elif not (may_grow and self._lengthen()):
+            self._apply(self._unapplied, SLICE_BYTES)
+
+    def _lengthen(self) -> bool:
+        try:
+            return self._journal.lengthen()
+        except OSError as error:
+            # commits say themselves what is wrong with the disk
+            log.debug("store_journal_not_lengthened", reason=str(error))
+            return False
+
+    def close(self, *, broken: bool) -> None:
+        """Bring all into the tables and leave one file; a broken one is left as it is."""
+        try:
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, broken)
+            if not broken:
+                self._salt = None
+                self.apply()
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                self._file.remove()
+        finally:
+            self._file.close()
+            self._connection.close(True)
+
+    # Reads.
+
+    def topics(self) -> list[Row]:
+        """All topics at the start: id, name, gone."""
+        return self._tables.topics()
+
+    def groups(self) -> list[Row]:
+        """All groups at the start: id, topic_id, app_id, options, floor, settled."""
+        return self._tables.groups()
+
+    def span(self, topic_id: int) -> tuple[int, int] | None:
+        """Where at the start a topic's first batch begins and its last one ends."""
+        return self._tables.span(topic_id)
+
+    def attempts(self, group_id: int) -> dict[int, Attempt]:
+        """A group's histories by position."""
+        known = self._tables.attempts(group_id)
+        for position, row in self._unapplied.attempts.get(group_id, {}).items():
+            known.pop(position, None)
+            if row is not None:
+                known[position] = Attempt(*row[1:])
+        return known
+
+    def batches(self, topic_id: int, position: int) -> Iterator[Batch]:
+        """A topic's batches, from the one that holds `position` on."""
+        if not self._unapplied.begins_by(topic_id, position):
+            yield from self._tables.batches(topic_id, position)
+        for _, first, _, expires_at, _, packed in self._unapplied.batches(topic_id, position):
+            yield unpack_batch(first, packed, expires_at)
+
+    def last_before(self, topic_id: int, end: int) -> tuple[int, int, int] | None:
+        """The last batch that begins before `end`: first, count, created_at."""
+        row = self._unapplied.last_before(topic_id, end)
+        return self._tables.last_before(topic_id, end) if row is None else (row[1], row[2], row[4])
+
+    def first_from(self, topic_id: int, start: int) -> tuple[int, int, int] | None:
+        """The first batch that begins at `start` or later: first, count, created_at."""
+        if not self._unapplied.begins_by(topic_id, start):
+            found = self._tables.first_from(topic_id, start)
+            if found is not None:
+                return found
+        row = self._unapplied.first_from(topic_id, start)
+        return None if row is None else (row[1], row[2], row[4])
+
+    def nth_in_table(self, topic_id: int, index: int) -> int | None:
+        """Where batch number `index` begins, of those of a topic that are in the table."""
+        return self._tables.nth(topic_id, index)
