@@ -165,16 +165,17 @@ class Journal:
         self._end = end
         return True
 
-    def write_ahead(self, end: int = START_BYTES) -> None:
-        """Have bytes written up to `end`, as far as that pays.
+    def write_ahead(self, end: int = 0) -> bool:
+        """Have bytes written up to the end of the ring or to `end`, as far as that pays.
 
         Raises:
             OSError: they were not.
         """
-        missing = min(end, AHEAD_BYTES) - self._ahead
+        missing = min(max(end, self._end), AHEAD_BYTES) - self._ahead
         if missing > 0:
             self._file.write((bytes(missing),), self._ahead)
             self._ahead += missing
+        return missing > 0
 
 
 def read(file: JournalFile, salt: bytes, tail: Place) -> Iterator[tuple[Place, bytes]]:

@@ -312,6 +312,10 @@ class SqliteLog:
             changes.on_failure(partial(self._topics.__setitem__, topic.name, topic))
             self._drop(topic)
 
+    def untidy(self) -> bool:
+        """Whether there is something for `tidy` to do."""
+        return self._storage.untidy()
+
     def tidy(self) -> None:
         """Look after the journal."""
         try:

@@ -66,7 +66,7 @@ class Storage:
         except BaseException:
             self._file.close()
             raise
-        self._lengthen()
+        self._grow(self._journal.write_ahead)
 
     def _logged(self, _: apsw.Connection, __: str, pages: int) -> int:
         self._logged_pages = pages
@@ -118,6 +118,14 @@ class Storage:
         unapplied.applied(batches)
         self._journal.tail = tail
 
+    def untidy(self) -> bool:
+        """Whether there is something for `tidy` to do; asked after each commit."""
+        return (
+            self._journal.is_short()
+            or bool(self._unapplied.removed_batches)
+            or self._logged_pages >= CHECKPOINT_PAGES
+        )
+
     def tidy(self, *, may_grow: bool) -> None:
         """Work that nobody waits for: make room in the journal, and move SQLite's own log.
 
@@ -137,12 +145,12 @@ class Storage:
         tail = self._unapplied.first_place() or self._journal.head
         if not self._journal.is_short(tail):
             self._apply(self._unapplied, 0)
-        elif not (may_grow and self._lengthen()):
+        elif not (may_grow and self._grow(self._journal.lengthen)):
             self._apply(self._unapplied, SLICE_BYTES)
 
-    def _lengthen(self) -> bool:
+    def _grow(self, grow: Callable[[], bool]) -> bool:
         try:
-            return self._journal.lengthen()
+            return grow()
         except OSError as error:
             # commits say themselves what is wrong with the disk
             log.debug("store_journal_not_lengthened", reason=str(error))

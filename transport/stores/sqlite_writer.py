@@ -56,6 +56,9 @@ class Log(Protocol):
     def commit(self) -> None:
         """Make all work since the last commit durable; after a `StoreError` none of it was done."""
 
+    def untidy(self) -> bool:
+        """Whether there is something for `tidy` to do."""
+
     def tidy(self) -> None:
         """Work that nobody waits for."""
 
@@ -305,11 +308,13 @@ class _Thread(threading.Thread):
         """One commit and some reads; False after the last one."""
         writes, going = self._take(opened)
         self._write(opened, writes)
-        self._read(going=going)
-        try:
-            self._attempt(opened.tidy)
-        except StoreUnavailableError as error:
-            log.debug("store_tidy_later", reason=error.message)
+        if self._reads:
+            self._read(going=going)
+        if opened.untidy():
+            try:
+                self._attempt(opened.tidy)
+            except StoreUnavailableError as error:
+                log.debug("store_tidy_later", reason=error.message)
         return going
 
     def _take(self, opened: Log) -> tuple[list[_Call], bool]:

@@ -153,13 +153,13 @@ def test_a_large_forgotten_backlog_goes_bit_by_bit(
 
 
 def test_a_burial_goes_on_after_a_restart(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_trim.Trimmer, "_dig", lambda self, changes: None)
-    monkeypatch.setattr(sqlite_trim.Trimmer, "wait", lambda self: None)
-
     async def leave() -> None:
-        async with sqlite(path) as store:
-            await filled(store, "a", batches=20)
-            await store.forget("t", "a")
+        with monkeypatch.context() as idle:
+            idle.setattr(sqlite_trim.Trimmer, "_dig", lambda self, changes: None)
+            idle.setattr(sqlite_trim.Trimmer, "wait", lambda self: None)
+            async with sqlite(path) as store:
+                await filled(store, "a", batches=20)
+                await store.forget("t", "a")
 
     async def go_on() -> None:
         async with sqlite(path) as store:
@@ -167,7 +167,6 @@ def test_a_burial_goes_on_after_a_restart(path: Path, monkeypatch: pytest.Monkey
 
     asyncio.run(leave())
     assert query(path, COUNT) == [(20,)]
-    monkeypatch.undo()
     asyncio.run(go_on())
     assert query(path, COUNT) == [(0,)]
 
@@ -207,13 +206,13 @@ def test_more_topics_than_one_commit_trims_are_all_trimmed(
 def test_what_was_removable_at_a_crash_goes_at_the_next_start(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_trim.Trimmer, "plan", lambda self, changes, topics: [])
-    monkeypatch.setattr(sqlite_trim.Trimmer, "wait", lambda self: None)
-
     async def leave() -> None:
-        async with sqlite(path) as store:
-            (a,) = await filled(store, "a")
-            await a.settle([(0, 2), (4, 2)])
+        with monkeypatch.context() as idle:
+            idle.setattr(sqlite_trim.Trimmer, "plan", lambda self, changes, topics: [])
+            idle.setattr(sqlite_trim.Trimmer, "wait", lambda self: None)
+            async with sqlite(path) as store:
+                (a,) = await filled(store, "a")
+                await a.settle([(0, 2), (4, 2)])
 
     async def go_on() -> None:
         async with sqlite(path) as store:
@@ -221,7 +220,6 @@ def test_what_was_removable_at_a_crash_goes_at_the_next_start(
 
     asyncio.run(leave())
     assert query(path, COUNT) == [(4,)]
-    monkeypatch.undo()
     asyncio.run(go_on())
 
 
