@@ -5,8 +5,8 @@ touches, five for a single event of 256 B, and takes turns with the event loop b
 one call to the system. What is settled before the ring comes round never reaches the tables.
 
 A record is a header (CRC-32 of all that follows, length of the payload, number, salt) and a
-payload. It counts if the CRC is right, the salt that of this opening, and the number the next.
-The tables tell where the first one is. A record that was torn by a crash had not been answered.
+payload. It counts if the CRC is right, the salt that of this journal, and the number the next. The
+tables tell where the first one is. A record that was torn by a crash had not been answered.
 
 As SQLite does, this trusts the disk to leave alone the bytes around those it is told to write.
 """
@@ -47,6 +47,10 @@ class Place(NamedTuple):
     number: int
     offset: int
 
+    def after(self, payload: bytes) -> "Place":
+        """Where the next record may be, if this is the payload of the one here."""
+        return Place(self.number + 1, self.offset + _HEADER.size + len(payload))
+
 
 class DamagedJournalError(Exception):
     """A record can't be read, although later ones can."""
@@ -64,7 +68,7 @@ class JournalFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC, 0o644)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC, 0o600)
 
     def size(self) -> int:
         """Its length in bytes."""
@@ -81,6 +85,14 @@ class JournalFile:
         while rest:  # there was no room for it: the next call tells why
             written += (count := os.pwrite(self._file, rest, offset + written))
             rest = rest[count:]
+
+    def sync(self) -> None:
+        """Make durable what can be read: it may be of a write that a crash cut short."""
+        os.fsync(self._file)
+
+    def share(self, database: Path) -> None:
+        """Give it the rights of the database."""
+        os.fchmod(self._file, database.stat().st_mode & 0o666)
 
     def make_known(self) -> None:
         """Make its name durable."""
@@ -106,15 +118,18 @@ class Journal:
     """The ring, from `tail`, the first record that is needed, to `head`, where the next one goes.
 
     Args:
-        file: what an earlier opening left there is written over.
-        salt: marks the records of this opening.
+        file: what is there but for its records is written over.
+        salt: marks its records.
+        tail: where they begin.
+        head: where they end.
     """
 
-    def __init__(self, file: JournalFile, salt: bytes) -> None:
-        self.tail = Place(0, 0)
-        self.head = Place(0, 0)
+    def __init__(self, file: JournalFile, salt: bytes, tail: Place, head: Place) -> None:
+        self.tail = tail
+        self.head = head
         self._file = file
         self._salt = salt
+        self._failed: int | None = None
         self._ahead = file.size()  # what is there is as good as zeros
         self._end = min(max(self._ahead, START_BYTES), MOST_BYTES)
 
@@ -124,6 +139,7 @@ class Journal:
         Raises:
             OSError: it is not durable, and the next one takes its place.
         """
+        self._void()
         length = _HEADER.size + len(payload)
         offset = self._offset(length)
         if offset is None:
@@ -131,10 +147,20 @@ class Journal:
         number = self.head.number
         record = _HEADER.pack(0, len(payload), number, self._salt)[_CRC_BYTES:]
         checksum = zlib.crc32(payload, zlib.crc32(record)).to_bytes(_CRC_BYTES, "little")
+        self._failed = offset
         self._file.write((checksum + record, payload), offset)
+        self._failed = None
         self._end = max(self._end, offset + length)
-        self.head = Place(number + 1, offset + length)
-        return Place(number, offset)
+        self._ahead = max(self._ahead, offset + length)
+        place = Place(number, offset)
+        self.head = place.after(payload)
+        return place
+
+    def _void(self) -> None:
+        """See that a record whose write failed can't be read: the disk may have it all the same."""
+        if self._failed is not None:
+            self._file.write((bytes(_HEADER.size),), self._failed)
+            self._failed = None
 
     def _offset(self, length: int) -> int | None:
         head, tail = self.head.offset, self.tail.offset
@@ -185,21 +211,21 @@ def read(file: JournalFile, salt: bytes, tail: Place) -> Iterator[tuple[Place, b
         OSError: the file could not be read.
         DamagedJournalError: one can't be read, and later ones can.
     """
-    number, offset = tail
-    while (found := _read(file, salt, number, offset)) is not None:
-        place, payload = found
-        yield place, payload
-        number, offset = number + 1, place.offset + _HEADER.size + len(payload)
-    if _has_later(file, salt, number):
-        raise DamagedJournalError(f"record {number} can't be read, although later ones can")
+    place = tail
+    while (found := _read(file, salt, place)) is not None:
+        yield found
+        place = found[0].after(found[1])
+    if _has_later(file, salt, place.number):
+        raise DamagedJournalError(f"record {place.number} can't be read, although later ones can")
 
 
-def _read(file: JournalFile, salt: bytes, number: int, offset: int) -> tuple[Place, bytes] | None:
-    """The record of this number: at `offset`, or where the ring begins again."""
-    for at in (offset, 0):
-        payload = _payload(file.read(_HEADER.size, at), file, salt, number, at)
+def _read(file: JournalFile, salt: bytes, place: Place) -> tuple[Place, bytes] | None:
+    """The record of this number: at its place, or where the ring begins again."""
+    number = place.number
+    for offset in (place.offset, 0):
+        payload = _payload(file.read(_HEADER.size, offset), file, salt, number, offset)
         if payload is not None:
-            return Place(number, at), payload
+            return Place(number, offset), payload
     return None
 
 

@@ -1,7 +1,7 @@
 """What the SQLite store has on its disk: the journal, and the tables that it is applied to."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -56,39 +56,46 @@ class Storage:
         connection.set_wal_hook(self._logged)
         path = Path(connection.filename)
         path = path.with_name(f"{path.name}.journal")
-        self._recover(path, open_file)
-        self._salt: bytes | None = os.urandom(SALT_BYTES)
+        salt, number, place = self._tables.journal()
+        if salt is not None and not path.exists():
+            raise StoreUnusableError(
+                f"{path} is missing, and may hold events: put it back beside the database"
+            )
+        self._salt: bytes | None = salt or os.urandom(SALT_BYTES)
         self._file = open_file(path)
         try:
-            self._file.make_known()
-            self._journal = Journal(self._file, self._salt)
-            self.apply()
+            head = tail = Place(number, place)
+            if salt is not None:
+                head = self._recover(salt, tail)
+            self._journal = Journal(self._file, self._salt, tail, head)
+            if salt is None:
+                self._file.share(Path(connection.filename))
+                self._file.make_known()
+            if salt is None or self._unapplied.has_removals():
+                self._apply(self._unapplied, 0)
         except BaseException:
             self._file.close()
             raise
         self._grow(self._journal.write_ahead)
 
+    def _recover(self, salt: bytes, tail: Place) -> Place:
+        """Read what a killed broker left in the journal; tells where that ends.
+
+        It is not applied, so a start needs no room on the disk.
+        """
+        head = tail
+        try:
+            for found, payload in read(self._file, salt, tail):
+                self._unapplied.add(Changes.unpack(payload), found)
+                head = found.after(payload)
+            self._file.sync()
+        except DamagedJournalError as error:
+            raise damaged(Path(self._connection.filename), error) from error
+        return head
+
     def _logged(self, _: apsw.Connection, __: str, pages: int) -> int:
         self._logged_pages = pages
         return apsw.SQLITE_OK
-
-    def _recover(self, path: Path, open_file: Callable[[Path], JournalFile]) -> None:
-        """Read what a killed broker left in the journal."""
-        salt, number, place = self._tables.journal()
-        if salt is None:
-            return
-        if not path.exists():
-            raise StoreUnusableError(
-                f"{path} is missing, and may hold events: put it back beside the database"
-            )
-        file = open_file(path)
-        try:
-            for found, payload in read(file, salt, Place(number, place)):
-                self._unapplied.add(Changes.unpack(payload), found)
-        except DamagedJournalError as error:
-            raise damaged(path, error) from error
-        finally:
-            file.close()
 
     # Writes.
 
@@ -171,17 +178,19 @@ class Storage:
 
     # Reads.
 
-    def topics(self) -> list[Row]:
+    def topics(self) -> Collection[Row]:
         """All topics at the start: id, name, gone."""
-        return self._tables.topics()
+        return ({row[0]: row for row in self._tables.topics()} | self._unapplied.topics).values()
 
-    def groups(self) -> list[Row]:
+    def groups(self) -> Collection[Row]:
         """All groups at the start: id, topic_id, app_id, options, floor, settled."""
-        return self._tables.groups()
+        return ({row[0]: row for row in self._tables.groups()} | self._unapplied.groups).values()
 
     def span(self, topic_id: int) -> tuple[int, int] | None:
         """Where at the start a topic's first batch begins and its last one ends."""
-        return self._tables.span(topic_id)
+        spans = [self._tables.span(topic_id), self._unapplied.span(topic_id)]
+        known = [span for span in spans if span is not None]
+        return (known[0][0], known[-1][1]) if known else None
 
     def attempts(self, group_id: int) -> dict[int, Attempt]:
         """A group's histories by position."""

@@ -115,7 +115,19 @@ class Unapplied:
         self.removed_groups.clear()
         self.removed_topics.clear()
 
+    def has_removals(self) -> bool:
+        """Whether rows of the tables are to be removed."""
+        return bool(self.removed_batches or self.removed_groups or self.removed_topics)
+
     # What is here of one topic.
+
+    def span(self, topic_id: int) -> tuple[int, int] | None:
+        """Where its first batch begins and its last one ends; None without batches."""
+        firsts = self._firsts.get(topic_id)
+        if firsts is None:
+            return None
+        last = self._row(topic_id, firsts[-1])
+        return firsts[0], last[1] + last[2]
 
     def last_before(self, topic_id: int, end: int) -> Row | None:
         """The row of the last batch that begins before `end`."""
