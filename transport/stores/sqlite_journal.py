@@ -86,9 +86,9 @@ class JournalFile:
             written += (count := os.pwrite(self._file, rest, offset + written))
             rest = rest[count:]
 
-    def sync(self) -> None:
-        """Make durable what can be read: it may be of a write that a crash cut short."""
-        os.fsync(self._file)
+    def cut(self, length: int) -> None:
+        """Give back what is beyond `length`."""
+        os.ftruncate(self._file, length)
 
     def share(self, database: Path) -> None:
         """Give it the rights of the database."""
@@ -148,7 +148,11 @@ class Journal:
         record = _HEADER.pack(0, len(payload), number, self._salt)[_CRC_BYTES:]
         checksum = zlib.crc32(payload, zlib.crc32(record)).to_bytes(_CRC_BYTES, "little")
         self._failed = offset
-        self._file.write((checksum + record, payload), offset)
+        try:
+            self._file.write((checksum + record, payload), offset)
+        except OSError:
+            self._end = max(offset, min(self._end, self._ahead))  # where it can't be made longer
+            raise
         self._failed = None
         self._end = max(self._end, offset + length)
         self._ahead = max(self._ahead, offset + length)
@@ -198,10 +202,15 @@ class Journal:
             OSError: they were not.
         """
         missing = min(max(end, self._end), AHEAD_BYTES) - self._ahead
-        if missing > 0:
+        if missing <= 0:
+            return False
+        try:
             self._file.write((bytes(missing),), self._ahead)
-            self._ahead += missing
-        return missing > 0
+        except OSError:
+            self._file.cut(self._ahead)  # the tables may need the room
+            raise
+        self._ahead += missing
+        return True
 
 
 def read(file: JournalFile, salt: bytes, tail: Place) -> Iterator[tuple[Place, bytes]]:

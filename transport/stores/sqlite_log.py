@@ -71,7 +71,11 @@ class SqliteLog:
         self._topics: dict[str, TopicRow] = {}
         self._last_id = 0
         self._start = 0
-        self._load()
+        try:
+            self._load()
+        except BaseException:
+            self._storage.close(broken=True)
+            raise
 
     def _load(self) -> None:
         groups: defaultdict[int, list[Row]] = defaultdict(list)

@@ -79,7 +79,8 @@ INSERT INTO journal VALUES (NULL, 0, 0);
 _SHOWN: Final = 100
 """Characters of a path that is no path."""
 
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says when a disk, a quota or a limit is full: a passing fault."""
 
 
 def open_database(path: Path, vfs: str | None = None) -> apsw.Connection:
@@ -117,10 +118,10 @@ def meaning(error: apsw.Error | OSError, connection: apsw.Connection) -> StoreEr
     """
     no_room = (
         isinstance(error, apsw.FullError)
-        or (isinstance(error, OSError) and error.errno in _NO_ROOM)
+        or (isinstance(error, OSError) and error.errno in NO_ROOM)
         or (
             getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE
-            and connection.system_errno in _NO_ROOM
+            and connection.system_errno in NO_ROOM
         )
     )
     if no_room:
@@ -140,9 +141,7 @@ def damaged(path: Path, found: object) -> StoreUnusableError:
 
 def not_opened(path: Path, error: Exception) -> StoreUnusableError:
     """What to say when the file was opened, and what is in it or in its journal can't be used."""
-    if isinstance(error, apsw.FullError) or (
-        isinstance(error, OSError) and error.errno in _NO_ROOM
-    ):
+    if isinstance(error, apsw.FullError) or (isinstance(error, OSError) and error.errno in NO_ROOM):
         return StoreUnusableError(f"{path} can't be opened: its disk is full: make room there")
     if isinstance(error, OSError):
         reason = (error.strerror or repr(error)).lower()

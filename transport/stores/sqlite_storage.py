@@ -19,13 +19,16 @@ from transport.stores.sqlite_journal import (
     Place,
     read,
 )
-from transport.stores.sqlite_schema import PAGE_BYTES, damaged
+from transport.stores.sqlite_schema import NO_ROOM, PAGE_BYTES, damaged
 from transport.stores.sqlite_statements import statements
 from transport.stores.sqlite_tables import Tables, unpack_batch
 from transport.stores.sqlite_unapplied import Unapplied
 
 SLICE_BYTES: Final = 1024 * 1024
 """Bytes of batches that are applied after one commit at the most: the next one waits for it."""
+
+PENDING_BATCHES: Final = 25_000
+"""Batches that are in memory and not in the tables; each takes some 600 bytes beside its events."""
 
 CHECKPOINT_PAGES: Final = 8 * 1024 * 1024 // PAGE_BYTES
 """Pages of SQLite's write-ahead log (8 MiB) after which it is moved into the database."""
@@ -88,9 +91,13 @@ class Storage:
             for found, payload in read(self._file, salt, tail):
                 self._unapplied.add(Changes.unpack(payload), found)
                 head = found.after(payload)
-            self._file.sync()
         except DamagedJournalError as error:
             raise damaged(Path(self._connection.filename), error) from error
+        if head != tail:
+            # The crash may have cut short the last write, or an I/O error ended it: once more.
+            self._file.write(
+                (self._file.read(head.offset - found.offset, found.offset),), found.offset
+            )
         return head
 
     def _logged(self, _: apsw.Connection, __: str, pages: int) -> int:
@@ -129,6 +136,7 @@ class Storage:
         """Whether there is something for `tidy` to do; asked after each commit."""
         return (
             self._journal.is_short()
+            or self._unapplied.count() > PENDING_BATCHES
             or bool(self._unapplied.removed_batches)
             or self._logged_pages >= CHECKPOINT_PAGES
         )
@@ -141,6 +149,8 @@ class Storage:
         """
         if self._unapplied.removed_batches:
             self._apply(self._unapplied, 0)
+        if self._unapplied.count() > PENDING_BATCHES:
+            self._apply(self._unapplied, SLICE_BYTES)
         if self._journal.is_short():
             self._make_room(may_grow=may_grow)
         if self._logged_pages >= CHECKPOINT_PAGES:
@@ -159,7 +169,9 @@ class Storage:
         try:
             return grow()
         except OSError as error:
-            # commits say themselves what is wrong with the disk
+            if error.errno not in NO_ROOM:
+                raise
+            # commits say themselves when there is none for them, either
             log.debug("store_journal_not_lengthened", reason=str(error))
             return False
 

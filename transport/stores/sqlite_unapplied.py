@@ -1,7 +1,7 @@
 """What is durable in the journal, and not yet in the tables."""
 
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -76,6 +76,10 @@ class Unapplied:
 
     # What the tables need.
 
+    def count(self) -> int:
+        """How many batches are here."""
+        return len(self._batches)
+
     def first_place(self) -> Place | None:
         """The first record with a batch that the tables do not have."""
         return next(iter(self._batches.values())).place if self._batches else None
@@ -102,10 +106,10 @@ class Unapplied:
     def applied(self, taken: Sequence[Pending]) -> None:
         """The tables have these batches now, and all that is no batch."""
         for pending in taken:
-            topic_id, first = pending.row[:2]
-            del self._batches[topic_id, first]
+            del self._batches[pending.row[0], pending.row[1]]
+        for topic_id, count in Counter(pending.row[0] for pending in taken).items():
             firsts = self._firsts[topic_id]
-            del firsts[bisect_left(firsts, first)]
+            del firsts[:count]  # a topic's batches are applied from the first on
             if not firsts:
                 del self._firsts[topic_id]
         self.topics.clear()

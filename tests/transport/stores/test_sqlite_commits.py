@@ -142,6 +142,23 @@ def test_the_write_ahead_log_is_moved_into_the_file(
     asyncio.run(main())
 
 
+def test_so_many_batches_are_in_memory_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_storage, "PENDING_BATCHES", 10)
+
+    async def main() -> None:
+        async with sqlite(path) as store:
+            await store.join("t", "a", {}, "new")
+            for number in range(100):
+                await store.append("t", events(number), None)
+            unapplied = storage_of(store)._unapplied
+            await until(lambda: unapplied.count() <= 10)
+            reader = await Reader.of(store, "t", "a")
+            assert [one.event for one in await reader.take(100)] == [*events(*range(100))]
+            await reader.close()
+
+    asyncio.run(main())
+
+
 def test_a_fetch_seeks_past_what_is_settled(path: Path) -> None:
     async def main() -> None:
         async with sqlite(path) as store:

@@ -1,6 +1,7 @@
 """A failing disk never turns into a false success or a silent loss."""
 
 import asyncio
+import errno
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from tests.transport.stores.sqlite_kit import Disk, Failures, Room, query, sqlit
 from transport.stores import sqlite_log, sqlite_writer
 from transport.stores.disk import DiskSpace
 from transport.stores.sqlite import SqliteStore
+from transport.stores.sqlite_journal import Journal
 
 
 @pytest.fixture
@@ -288,6 +290,7 @@ import asyncio, resource, sys
 from pathlib import Path
 from actorbus.errors import StoreUnavailableError
 from transport.stores.sqlite import SqliteStore
+from transport.stores.sqlite_journal import Journal
 
 async def main():
     failures = []
@@ -350,6 +353,25 @@ def test_an_io_error_fails_every_caller_and_tells_the_broker_once(path: Path, di
         assert disk.syncs == syncs  # closing leaves the file alone
         assert health is not None
         assert health.startswith("the store's file failed: ")
+        assert [error.exit_status for error in failed.seen] == [70]
+
+    asyncio.run(main())
+
+
+def test_a_journal_that_fails_while_it_is_made_longer_ends_the_store(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(journal: Journal) -> bool:
+        raise OSError(errno.EIO, "Input/output error (injected)")
+
+    monkeypatch.setattr(Journal, "lengthen", fails)
+
+    async def main() -> None:
+        failed = Failures()
+        async with sqlite(path, failed, **disk.settings) as store:
+            await store.join("t", "a", {}, "new")
+            await store.append("t", (bytes(900_000),), None)
+            await until(lambda: store.health() is not None)
         assert [error.exit_status for error in failed.seen] == [70]
 
     asyncio.run(main())

@@ -496,6 +496,48 @@ def test_a_ring_that_could_not_be_made_longer_is_as_it_was(
     assert payloads(file) == [record(400), record(500, 1)]
 
 
+def test_what_could_not_be_written_ahead_is_given_back(
+    file: JournalFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.pwritev
+
+    def half(descriptor: int, parts: Sequence[bytes], offset: int) -> int:
+        return write(descriptor, [b"".join(parts)[:300]], offset)
+
+    def fails(*_: Any) -> int:
+        raise OSError(errno.EDQUOT, "no quota")
+
+    journal = fresh(file)
+    appended(journal, record(400))
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwritev", half)
+        full.setattr(os, "pwrite", fails)
+        with pytest.raises(OSError, match="no quota"):
+            journal.lengthen()
+    assert file.size() == 400
+    assert payloads(file) == [record(400)]
+
+
+def test_where_the_file_can_t_be_longer_the_ring_begins_again(
+    file: JournalFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.pwritev
+
+    def limited(descriptor: int, parts: Sequence[bytes], offset: int) -> int:
+        if offset + sum(map(len, parts)) > 1500:
+            raise OSError(errno.EFBIG, "too large")
+        return write(descriptor, parts, offset)
+
+    monkeypatch.setattr(os, "pwritev", limited)
+    journal = filled(file, 700, 700)
+    with pytest.raises(OSError, match="too large"):
+        journal.append(record(300, 2))
+    assert journal.is_short()
+    journal.tail = Place(1, 700)
+    assert appended(journal, record(300, 2)) == (2, 0)
+    assert payloads(file, journal.tail) == [record(700, 1), record(300, 2)]
+
+
 def test_closing_again_is_no_error_and_removing_removes(file: JournalFile, path: Path) -> None:
     file.close()
     file.close()

@@ -134,9 +134,6 @@ class _Journal(JournalFile):
         self._disk.durable[self._path] = before[:offset] + whole + before[offset + len(whole) :]
         self._disk.look()
 
-    def sync(self) -> None:
-        self._disk.synced(str(self._path))
-
 
 def killed(path: Path) -> Image:
     """What the next process finds when this one is killed now."""
