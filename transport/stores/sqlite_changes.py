@@ -58,7 +58,16 @@ class Changes:
         self._undo: list[Callable[[], object]] = []
 
     def __bool__(self) -> bool:
-        return any(self._parts())
+        return bool(
+            self.batches
+            or self.groups
+            or self.topics
+            or self.attempts
+            or self.settled_attempts
+            or self.removed_batches
+            or self.removed_groups
+            or self.removed_topics
+        )
 
     def on_failure(self, undo: Callable[[], object]) -> None:
         """Have `undo` called if the commit fails, the last one first."""
