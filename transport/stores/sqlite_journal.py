@@ -87,12 +87,16 @@ class JournalFile:
             rest = rest[count:]
 
     def cut(self, length: int) -> None:
-        """Give back what is beyond `length`."""
+        """Give back what is beyond `length`; durable when it returns."""
         os.ftruncate(self._file, length)
+        os.fsync(self._file)
 
     def share(self, database: Path) -> None:
-        """Give it the rights of the database."""
-        os.fchmod(self._file, database.stat().st_mode & 0o666)
+        """Give it the owner and the rights of the database, as SQLite does with its own files."""
+        status = database.stat()
+        os.fchmod(self._file, status.st_mode & 0o666)
+        if os.geteuid() == 0:
+            os.fchown(self._file, status.st_uid, status.st_gid)
 
     def make_known(self) -> None:
         """Make its name durable."""
@@ -162,9 +166,14 @@ class Journal:
 
     def _void(self) -> None:
         """See that a record whose write failed can't be read: the disk may have it all the same."""
-        if self._failed is not None:
+        if self._failed is None:
+            return
+        if self._failed + _HEADER.size <= self._ahead:
             self._file.write((bytes(_HEADER.size),), self._failed)
-            self._failed = None
+        else:  # a write there might find no room again
+            self._file.cut(self._failed)
+            self._ahead = min(self._ahead, self._failed)
+        self._failed = None
 
     def _offset(self, length: int) -> int | None:
         head, tail = self.head.offset, self.tail.offset

@@ -67,8 +67,9 @@ class Storage:
         self._salt: bytes | None = salt or os.urandom(SALT_BYTES)
         self._file = open_file(path)
         try:
-            head = tail = Place(number, place)
+            head = tail = Place(0, 0)
             if salt is not None:
+                tail = Place(number, place)
                 head = self._recover(salt, tail)
             self._journal = Journal(self._file, self._salt, tail, head)
             if salt is None:

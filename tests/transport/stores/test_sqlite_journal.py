@@ -524,7 +524,7 @@ def test_where_the_file_can_t_be_longer_the_ring_begins_again(
     write = os.pwritev
 
     def limited(descriptor: int, parts: Sequence[bytes], offset: int) -> int:
-        if offset + sum(map(len, parts)) > 1500:
+        if offset + sum(map(len, parts)) > 1410:
             raise OSError(errno.EFBIG, "too large")
         return write(descriptor, parts, offset)
 

@@ -611,6 +611,15 @@ def test_the_journal_s_name_is_durable_before_the_tables_ask_for_it(
     log.close(broken=True)
 
 
+def test_after_a_clean_stop_a_journal_begins_at_its_beginning(path: Path, disk: Disk) -> None:
+    log = started(disk, path, 300, 300)
+    assert log._storage._journal.head.offset > 600
+    log.close(broken=False)
+    log = disk.open(path)
+    assert log._storage._journal.head == (0, 0)
+    log.close(broken=True)
+
+
 def test_who_may_not_read_the_database_may_not_read_its_journal(path: Path, disk: Disk) -> None:
     started(disk, path, 0).close(broken=False)
     path.chmod(0o600)
