@@ -12,7 +12,7 @@ from typing import Any, Final
 import apsw
 
 from transport.cli import main
-from transport.stores.sqlite_journal import JournalFile
+from transport.stores.sqlite.journal import JournalFile
 
 BASE: Final = "unix"
 """What it stands before: no name would mean the default, which is itself."""

@@ -15,7 +15,7 @@ from actors.group import GroupActor
 from actors.group_state import GroupState
 from actors.runtime import tell
 from transport.cli import main
-from transport.stores.sqlite_log import SqliteLog
+from transport.stores.sqlite.log import SqliteLog
 
 LATE_SECONDS: Final = 0.5
 """What should have been durable before the answer becomes so this much later."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from actorbus.store import Attempt, Store
 from tests.conformance.kit import event, never_fails
-from tests.transport.stores.sqlite_kit import query, sqlite
+from tests.transport.stores.sqlite.kit import query, sqlite
 from transport.stores.memory import MemoryStore
 
 TOPICS = ("t", "u")

@@ -8,7 +8,7 @@ import transport.stores
 from actorbus.errors import StoreUnusableError
 from transport.stores import open_store
 from transport.stores.memory import MemoryStore
-from transport.stores.sqlite import SqliteStore
+from transport.stores.sqlite.store import SqliteStore
 
 
 def refusal(url: str) -> str:

@@ -7,9 +7,9 @@ import apsw
 import msgspec.msgpack
 
 from actorbus.store import Attempt, Batch
-from transport.stores.sqlite_changes import Row
-from transport.stores.sqlite_schema import scalar
-from transport.stores.sqlite_statements import CHANGES_VIEW, Statement
+from transport.stores.sqlite.changes import Row
+from transport.stores.sqlite.schema import scalar
+from transport.stores.sqlite.statements import CHANGES_VIEW, Statement
 
 _events: Final = msgspec.msgpack.Decoder(tuple[bytes, ...])
 

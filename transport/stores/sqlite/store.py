@@ -20,12 +20,12 @@ from actorbus.store import (
 )
 from transport.stores.disk import DiskSpace
 from transport.stores.log import ABILITIES, wall_clock
-from transport.stores.sqlite_feed import SqliteFeed
-from transport.stores.sqlite_journal import JournalFile
-from transport.stores.sqlite_log import SqliteLog
-from transport.stores.sqlite_rows import GroupRow
-from transport.stores.sqlite_schema import not_opened, open_database
-from transport.stores.sqlite_writer import Writer
+from transport.stores.sqlite.feed import SqliteFeed
+from transport.stores.sqlite.journal import JournalFile
+from transport.stores.sqlite.log import SqliteLog
+from transport.stores.sqlite.rows import GroupRow
+from transport.stores.sqlite.schema import not_opened, open_database
+from transport.stores.sqlite.writer import Writer
 from transport.stores.urls import parse
 
 

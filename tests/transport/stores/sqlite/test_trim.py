@@ -8,11 +8,12 @@ import pytest
 
 from actorbus.store import Attempt, Feed
 from tests.conformance.kit import Reader, event, events, never_fails, soon
-from tests.transport.stores.sqlite_kit import query, sqlite, storage_of, until
-from transport.stores import log, sqlite_trim
+from tests.transport.stores.sqlite.kit import query, sqlite, storage_of, until
+from transport.stores import log
 from transport.stores.memory import MemoryStore
-from transport.stores.sqlite import SqliteStore
-from transport.stores.sqlite_writer import _Thread
+from transport.stores.sqlite import trim as sqlite_trim
+from transport.stores.sqlite.store import SqliteStore
+from transport.stores.sqlite.thread import WriterThread
 
 TURN: Final = threading.Lock()
 COUNT = "SELECT count(*) FROM batches"
@@ -26,13 +27,13 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the store's thread wait while `rows` looks: apsw refuses who comes second."""
-    attempt = _Thread._attempt
+    attempt = WriterThread._attempt
 
-    def alone(thread: _Thread, work: Callable[[], Any]) -> Any:
+    def alone(thread: WriterThread, work: Callable[[], Any]) -> Any:
         with TURN:
             return attempt(thread, work)
 
-    monkeypatch.setattr(_Thread, "_attempt", alone)
+    monkeypatch.setattr(WriterThread, "_attempt", alone)
 
 
 @pytest.fixture
@@ -331,7 +332,7 @@ def test_retained_batches_are_there_for_a_group_from_the_earliest(kind: str, pat
 def test_settled_batches_are_retained_for_their_time_and_not_longer(
     kind: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("memory", "sqlite_trim"):
+    for module in ("memory", "sqlite.trim"):
         monkeypatch.setattr(f"transport.stores.{module}.retention_pause", lambda _: 0.01)
 
     async def main() -> None:
@@ -358,7 +359,7 @@ def test_settled_batches_are_retained_for_their_time_and_not_longer(
 def test_a_retained_topic_without_groups_ends_with_its_last_batch(
     kind: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("memory", "sqlite_trim"):
+    for module in ("memory", "sqlite.trim"):
         monkeypatch.setattr(f"transport.stores.{module}.retention_pause", lambda _: 0.01)
 
     async def main() -> None:

@@ -10,8 +10,8 @@ import structlog
 
 from actorbus.errors import StoreUnusableError
 from actorbus.store import Attempt, Batch
-from transport.stores.sqlite_changes import Changes, Row
-from transport.stores.sqlite_journal import (
+from transport.stores.sqlite.changes import Changes, Row
+from transport.stores.sqlite.journal import (
     SALT_BYTES,
     DamagedJournalError,
     Journal,
@@ -19,10 +19,10 @@ from transport.stores.sqlite_journal import (
     Place,
     read,
 )
-from transport.stores.sqlite_schema import NO_ROOM, PAGE_BYTES, damaged
-from transport.stores.sqlite_statements import statements
-from transport.stores.sqlite_tables import Tables, unpack_batch
-from transport.stores.sqlite_unapplied import Unapplied
+from transport.stores.sqlite.schema import NO_ROOM, PAGE_BYTES, damaged
+from transport.stores.sqlite.statements import statements
+from transport.stores.sqlite.tables import Tables, unpack_batch
+from transport.stores.sqlite.unapplied import Unapplied
 
 SLICE_BYTES: Final = 1024 * 1024
 """Bytes of batches that are applied after one commit at the most: the next one waits for it."""

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import pytest
 
-from transport.stores import sqlite_journal
-from transport.stores.sqlite_journal import DamagedJournalError, Journal, JournalFile, Place, read
+from transport.stores.sqlite import journal as sqlite_journal
+from transport.stores.sqlite.journal import DamagedJournalError, Journal, JournalFile, Place, read
 
 SALT: Final = b"one salt"
 OTHER_SALT: Final = b"2nd salt"

@@ -14,9 +14,9 @@ import apsw
 from actorbus.errors import StoreUnusableError
 from tests.conformance.kit import SECONDS, never_fails, soon
 from transport.stores.disk import DiskSpace
-from transport.stores.sqlite import SqliteStore
-from transport.stores.sqlite_journal import JournalFile
-from transport.stores.sqlite_storage import Storage
+from transport.stores.sqlite.journal import JournalFile
+from transport.stores.sqlite.storage import Storage
+from transport.stores.sqlite.store import SqliteStore
 
 
 class Disk:

@@ -5,8 +5,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from transport.stores.sqlite_changes import Changes, Removed, Row
-from transport.stores.sqlite_journal import Place
+from transport.stores.sqlite.changes import Changes, Removed, Row
+from transport.stores.sqlite.journal import Place
 
 
 class Pending(NamedTuple):

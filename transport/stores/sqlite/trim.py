@@ -9,9 +9,9 @@ from typing import Final
 
 from transport.stores.log import Range, retention_pause
 from transport.stores.settled import SettledSet
-from transport.stores.sqlite_changes import Changes, Removed
-from transport.stores.sqlite_rows import TopicRow
-from transport.stores.sqlite_storage import Storage
+from transport.stores.sqlite.changes import Changes, Removed
+from transport.stores.sqlite.rows import TopicRow
+from transport.stores.sqlite.storage import Storage
 
 TRIM_SECONDS: Final = 0.05
 """How long what is settled may wait for its removal. Looked for with every commit, it cost a third

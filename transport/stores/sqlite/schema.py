@@ -21,8 +21,8 @@ QUICK_CHECK_BYTES: Final = 64 * 1024 * 1024
 INTERNAL_STATUS: Final = 70
 """Exit status after a damaged file or an I/O error: EX_SOFTWARE of sysexits.h."""
 
-JOURNAL_BYTES: Final = 64 * 1024 * 1024
-"""The write-ahead log is cut back to this after it had to grow beyond."""
+LOG_BYTES: Final = 16 * 1024 * 1024
+"""SQLite's own log is cut back to this after it had to grow beyond."""
 
 PAGE_BYTES: Final = 8192
 """Of a new file; one that was made with others keeps them. Twice SQLite's default halves the calls
@@ -188,7 +188,7 @@ def _prepare(connection: apsw.Connection, path: Path) -> None:
     scalar(connection, "PRAGMA synchronous=FULL")
     # Checkpoints are ours, after the answers are out, so that their errors are seen.
     scalar(connection, "PRAGMA wal_autocheckpoint=0")
-    scalar(connection, f"PRAGMA journal_size_limit={JOURNAL_BYTES}")
+    scalar(connection, f"PRAGMA journal_size_limit={LOG_BYTES}")
     scalar(connection, f"PRAGMA cache_size=-{CACHE_BYTES // 1024}")
     if fresh:
         _create(connection)

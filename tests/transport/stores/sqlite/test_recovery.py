@@ -13,12 +13,14 @@ import pytest
 
 from actorbus.errors import StoreUnavailableError, StoreUnusableError
 from actorbus.store import Attempt
-from tests.transport.stores.sqlite_kit import Room, query
-from transport.stores import sqlite_journal, sqlite_storage, sqlite_trim
-from transport.stores.sqlite import SqliteStore
-from transport.stores.sqlite_journal import JournalFile
-from transport.stores.sqlite_log import SqliteLog
-from transport.stores.sqlite_rows import GroupRow
+from tests.transport.stores.sqlite.kit import Room, query
+from transport.stores.sqlite import journal as sqlite_journal
+from transport.stores.sqlite import storage as sqlite_storage
+from transport.stores.sqlite import trim as sqlite_trim
+from transport.stores.sqlite.journal import JournalFile
+from transport.stores.sqlite.log import SqliteLog
+from transport.stores.sqlite.rows import GroupRow
+from transport.stores.sqlite.store import SqliteStore
 
 NAMES: Final = ("actorbus.db", "actorbus.db-wal", "actorbus.db.journal")
 DATABASE, WAL, JOURNAL = NAMES

@@ -12,8 +12,8 @@ reads them again. 46 events of 64 KiB took 2.5 times as long that way.
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from transport.stores.sqlite_changes import Row
-from transport.stores.sqlite_unapplied import Pending, Unapplied
+from transport.stores.sqlite.changes import Row
+from transport.stores.sqlite.unapplied import Pending, Unapplied
 
 Statement = tuple[str, Row]
 

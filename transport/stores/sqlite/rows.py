@@ -5,7 +5,7 @@ import msgspec.msgpack
 from actorbus.store import GroupOptions
 from transport.stores.log import LogGroup, LogTopic, Range
 from transport.stores.settled import SettledSet
-from transport.stores.sqlite_changes import Row
+from transport.stores.sqlite.changes import Row
 
 _encode = msgspec.msgpack.Encoder().encode
 _options = msgspec.msgpack.Decoder(GroupOptions)

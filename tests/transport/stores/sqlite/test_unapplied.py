@@ -9,16 +9,18 @@ import apsw
 import pytest
 
 from actorbus.store import Start
-from tests.transport.stores.sqlite_kit import Room, query
-from transport.stores import sqlite_journal, sqlite_storage, sqlite_trim
-from transport.stores.sqlite_changes import Changes, Removed, Row, pack_events
-from transport.stores.sqlite_journal import Place
-from transport.stores.sqlite_log import SqliteLog
-from transport.stores.sqlite_schema import open_database
-from transport.stores.sqlite_statements import LARGE_BYTES, statements
-from transport.stores.sqlite_storage import Storage
-from transport.stores.sqlite_tables import Tables
-from transport.stores.sqlite_unapplied import Unapplied
+from tests.transport.stores.sqlite.kit import Room, query
+from transport.stores.sqlite import journal as sqlite_journal
+from transport.stores.sqlite import storage as sqlite_storage
+from transport.stores.sqlite import trim as sqlite_trim
+from transport.stores.sqlite.changes import Changes, Removed, Row, pack_events
+from transport.stores.sqlite.journal import Place
+from transport.stores.sqlite.log import SqliteLog
+from transport.stores.sqlite.schema import open_database
+from transport.stores.sqlite.statements import LARGE_BYTES, statements
+from transport.stores.sqlite.storage import Storage
+from transport.stores.sqlite.tables import Tables
+from transport.stores.sqlite.unapplied import Unapplied
 
 TABLES: Final = {
     "topics": "SELECT id, name, gone FROM topics ORDER BY id",

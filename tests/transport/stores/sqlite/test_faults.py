@@ -13,11 +13,12 @@ import pytest
 from actorbus.errors import StoreUnavailableError
 from actorbus.store import Attempt, GroupOptions
 from tests.conformance.kit import SECONDS, Reader, event, events, soon
-from tests.transport.stores.sqlite_kit import Disk, Failures, Room, query, sqlite, storage_of, until
-from transport.stores import sqlite_log, sqlite_writer
+from tests.transport.stores.sqlite.kit import Disk, Failures, Room, query, sqlite, storage_of, until
 from transport.stores.disk import DiskSpace
-from transport.stores.sqlite import SqliteStore
-from transport.stores.sqlite_journal import Journal
+from transport.stores.sqlite import log as sqlite_log
+from transport.stores.sqlite import writer as sqlite_writer
+from transport.stores.sqlite.journal import Journal
+from transport.stores.sqlite.store import SqliteStore
 
 
 @pytest.fixture
@@ -289,8 +290,8 @@ QUOTA = """
 import asyncio, resource, sys
 from pathlib import Path
 from actorbus.errors import StoreUnavailableError
-from transport.stores.sqlite import SqliteStore
-from transport.stores.sqlite_journal import Journal
+from transport.stores.sqlite.store import SqliteStore
+from transport.stores.sqlite.journal import Journal
 
 async def main():
     failures = []

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from actorbus.store import Attempt, Fetched
-from transport.stores.sqlite_log import SqliteLog
-from transport.stores.sqlite_rows import GroupRow
-from transport.stores.sqlite_writer import Writer
+from transport.stores.sqlite.log import SqliteLog
+from transport.stores.sqlite.rows import GroupRow
+from transport.stores.sqlite.writer import Writer
 
 
 class SqliteFeed:

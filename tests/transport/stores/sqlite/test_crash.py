@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from tests.conformance.kit import Reader
-from tests.transport.stores.sqlite_kit import sqlite
+from tests.transport.stores.sqlite.kit import sqlite
 
 WORKER = """
 import asyncio, sys
 from pathlib import Path
-from transport.stores.sqlite import SqliteStore
+from transport.stores.sqlite.store import SqliteStore
 
 async def publish(store, lane):
     number = 0

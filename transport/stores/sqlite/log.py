@@ -1,4 +1,4 @@
-"""The log in the SQLite file: topics and groups in memory, batches in their table.
+"""The log of the SQLite store: topics and groups in memory, batches in the storage.
 
 All of it belongs to the writer's thread. What is changed in memory is taken back when the commit
 fails, but for settling and attempts: these stay, marked as not yet written.
@@ -28,12 +28,12 @@ from actorbus.store import (
 )
 from transport.stores.disk import DiskSpace
 from transport.stores.log import FETCH_BATCHES, page
-from transport.stores.sqlite_changes import Changes, Row, pack_events
-from transport.stores.sqlite_journal import JournalFile
-from transport.stores.sqlite_rows import GroupRow, TopicRow
-from transport.stores.sqlite_schema import damaged_at_work, meaning
-from transport.stores.sqlite_storage import Storage
-from transport.stores.sqlite_trim import Trimmer
+from transport.stores.sqlite.changes import Changes, Row, pack_events
+from transport.stores.sqlite.journal import JournalFile
+from transport.stores.sqlite.rows import GroupRow, TopicRow
+from transport.stores.sqlite.schema import damaged_at_work, meaning
+from transport.stores.sqlite.storage import Storage
+from transport.stores.sqlite.trim import Trimmer
 
 RETRY_SECONDS: Final = 1.0
 """How soon what could not be written is tried again when no call does so before."""

@@ -7,13 +7,16 @@ import apsw
 import pytest
 
 from tests.conformance.kit import Reader, event, events, soon
-from tests.transport.stores.sqlite_kit import Disk, applied, sqlite, storage_of, until
-from transport.stores import sqlite_journal, sqlite_storage, sqlite_writer
-from transport.stores.sqlite import SqliteStore
-from transport.stores.sqlite_changes import Changes, Removed
-from transport.stores.sqlite_journal import Place
-from transport.stores.sqlite_statements import CHANGES_VIEW, LARGE_BYTES, Statement, statements
-from transport.stores.sqlite_unapplied import Unapplied
+from tests.transport.stores.sqlite.kit import Disk, applied, sqlite, storage_of, until
+from transport.stores.sqlite import journal as sqlite_journal
+from transport.stores.sqlite import storage as sqlite_storage
+from transport.stores.sqlite import thread as sqlite_thread
+from transport.stores.sqlite import writer as sqlite_writer
+from transport.stores.sqlite.changes import Changes, Removed
+from transport.stores.sqlite.journal import Place
+from transport.stores.sqlite.statements import CHANGES_VIEW, LARGE_BYTES, Statement, statements
+from transport.stores.sqlite.store import SqliteStore
+from transport.stores.sqlite.unapplied import Unapplied
 
 
 @pytest.fixture
@@ -107,7 +110,7 @@ def test_more_rows_than_one_statement_holds_are_all_written(path: Path) -> None:
 
 
 def test_reads_do_not_hold_up_writes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transport.stores.sqlite_writer.READ_SECONDS", 0.0)
+    monkeypatch.setattr("transport.stores.sqlite.thread.READ_SECONDS", 0.0)
 
     async def main() -> None:
         async with sqlite(path) as store:
@@ -291,8 +294,8 @@ def test_large_and_small_batches_of_one_commit_are_kept_in_order(path: Path, dis
 def test_a_commit_takes_so_many_bytes_of_what_waits_or_its_share(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, share: int, further: int
 ) -> None:
-    monkeypatch.setattr(sqlite_writer, "COMMIT_BYTES", 1000)
-    monkeypatch.setattr(sqlite_writer, "COMMIT_SHARE", share)
+    monkeypatch.setattr(sqlite_thread, "COMMIT_BYTES", 1000)
+    monkeypatch.setattr(sqlite_thread, "COMMIT_SHARE", share)
 
     async def main() -> None:
         async with sqlite(path, **disk.settings) as store:

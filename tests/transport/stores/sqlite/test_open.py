@@ -13,14 +13,14 @@ import pytest
 
 from actorbus.errors import StoreUnavailableError, StoreUnusableError
 from tests.conformance.kit import Reader, events, never_fails, soon
-from tests.transport.stores.sqlite_kit import query, sqlite, storage_of
-from transport.stores.sqlite import SqliteStore
-from transport.stores.sqlite_schema import PAGE_BYTES, QUICK_CHECK_BYTES, scalar
+from tests.transport.stores.sqlite.kit import query, sqlite, storage_of
+from transport.stores.sqlite.schema import PAGE_BYTES, QUICK_CHECK_BYTES, scalar
+from transport.stores.sqlite.store import SqliteStore
 
 HOLDER = """
 import sys
 from pathlib import Path
-from transport.stores.sqlite_schema import open_database
+from transport.stores.sqlite.schema import open_database
 connection = open_database(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

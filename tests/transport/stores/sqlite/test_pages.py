@@ -5,8 +5,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from transport.stores.sqlite_schema import open_database
-from transport.stores.sqlite_tables import Tables
+from transport.stores.sqlite.schema import open_database
+from transport.stores.sqlite.tables import Tables
 
 BATCHES = 16
 BYTES = 1024 * 1024
