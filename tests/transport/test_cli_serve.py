@@ -1,5 +1,6 @@
 """`serve` as a process of its own."""
 
+import gc
 import hashlib
 import json
 import os
@@ -17,6 +18,8 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+
+from transport.cli import COLLECTION, spare_collector
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 15.0
@@ -231,3 +234,14 @@ def test_version_is_told() -> None:
         cwd=ROOT,
     )
     assert re.fullmatch(r"actorbus \d+\.\d+\.\d+\S*\n", done.stdout)
+
+
+def test_the_collector_leaves_alone_what_is_there_at_the_start() -> None:
+    before = gc.get_threshold()
+    try:
+        spare_collector()
+        assert gc.get_threshold() == COLLECTION
+        assert gc.get_freeze_count() > 1000
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
