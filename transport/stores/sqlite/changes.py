@@ -16,8 +16,9 @@ class Removed(NamedTuple):
     end: int
 
 
-pack_events: Final = msgspec.msgpack.Encoder().encode
-_pack: Final = msgspec.msgpack.Encoder().encode
+pack: Final = msgspec.msgpack.Encoder().encode
+"""What the store keeps, as MessagePack."""
+
 _unpack: Final = msgspec.msgpack.Decoder(
     tuple[
         list[tuple[int, int, int, int | None, int, bytes]],
@@ -80,7 +81,7 @@ class Changes:
 
     def pack(self) -> bytes:
         """All of it, for the journal."""
-        return _pack(self._parts())
+        return pack(self._parts())
 
     def _parts(self) -> tuple[list[Any], ...]:
         return (

@@ -28,7 +28,7 @@ from actorbus.store import (
 )
 from transport.stores.disk import DiskSpace
 from transport.stores.log import FETCH_BATCHES, page
-from transport.stores.sqlite.changes import Changes, Row, pack_events
+from transport.stores.sqlite.changes import Changes, Row, pack
 from transport.stores.sqlite.journal import JournalFile
 from transport.stores.sqlite.rows import GroupRow, TopicRow
 from transport.stores.sqlite.schema import damaged_at_work, meaning
@@ -105,7 +105,7 @@ class SqliteLog:
         self._changes.on_failure(partial(setattr, topic, "next", topic.next))
         topic.next += len(events)
         created_at = self._clock()
-        packed = pack_events(events)
+        packed = pack(events)
         row = (topic.id, batch.first, len(events), expires_at, created_at, packed)
         self._changes.batches.append(row)
         return Appended(batch, len(topic.groups))

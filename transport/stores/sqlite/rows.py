@@ -5,9 +5,8 @@ import msgspec.msgpack
 from actorbus.store import GroupOptions
 from transport.stores.log import LogGroup, LogTopic, Range
 from transport.stores.settled import SettledSet
-from transport.stores.sqlite.changes import Row
+from transport.stores.sqlite.changes import Row, pack
 
-_encode = msgspec.msgpack.Encoder().encode
 _options = msgspec.msgpack.Decoder(GroupOptions)
 _ranges = msgspec.msgpack.Decoder(list[Range])
 
@@ -51,7 +50,7 @@ class GroupRow(LogGroup):
 
     def row(self) -> Row:
         """Its row."""
-        options = _encode(self.options)
+        options = pack(self.options)
         packed = self.settled.to_bytes()
         return self.id, self.topic.id, self.app_id, options, self.settled.floor, packed
 
@@ -110,8 +109,8 @@ class TopicRow(LogTopic[GroupRow]):
 
     def row(self) -> Row:
         """Its row."""
-        return self.id, self.name, _encode(self.gone.ranges())
+        return self.id, self.name, pack(self.gone.ranges())
 
     def buried(self) -> Row:
         """Its row once no group is left: without a name, until its batches are removed."""
-        return self.id, None, _encode([])
+        return self.id, None, pack([])

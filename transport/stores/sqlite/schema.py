@@ -139,6 +139,11 @@ def damaged(path: Path, found: object) -> StoreUnusableError:
     return StoreUnusableError(f"{path} is damaged ({_one_line(found)}): restore a backup")
 
 
+def journal_path(database: Path) -> Path:
+    """Where the journal of a database is."""
+    return database.with_name(f"{database.name}.journal")
+
+
 def not_opened(path: Path, error: Exception) -> StoreUnusableError:
     """What to say when the file was opened, and what is in it or in its journal can't be used."""
     if isinstance(error, apsw.FullError) or (isinstance(error, OSError) and error.errno in NO_ROOM):
@@ -146,7 +151,7 @@ def not_opened(path: Path, error: Exception) -> StoreUnusableError:
     if isinstance(error, OSError):
         reason = (error.strerror or repr(error)).lower()
         return StoreUnusableError(
-            f"{path}.journal can't be opened: {reason}: check the rights on it, and its disk"
+            f"{journal_path(path)} can't be opened: {reason}: check the rights on it, and its disk"
         )
     return damaged(path, error)  # rows that are none of ours
 

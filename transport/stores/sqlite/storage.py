@@ -19,7 +19,7 @@ from transport.stores.sqlite.journal import (
     Place,
     read,
 )
-from transport.stores.sqlite.schema import NO_ROOM, PAGE_BYTES, damaged
+from transport.stores.sqlite.schema import NO_ROOM, PAGE_BYTES, damaged, journal_path
 from transport.stores.sqlite.statements import statements
 from transport.stores.sqlite.tables import Tables, unpack_batch
 from transport.stores.sqlite.unapplied import Unapplied
@@ -57,8 +57,7 @@ class Storage:
         self._unapplied = Unapplied()
         self._logged_pages = 0
         connection.set_wal_hook(self._logged)
-        path = Path(connection.filename)
-        path = path.with_name(f"{path.name}.journal")
+        path = journal_path(Path(connection.filename))
         salt, number, place = self._tables.journal()
         if salt is not None and not path.exists():
             raise StoreUnusableError(

@@ -19,18 +19,6 @@ from transport.stores.sqlite.store import SqliteStore
 from transport.stores.sqlite.unapplied import Unapplied
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "actorbus.db"
-
-
-@pytest.fixture
-def disk() -> Iterator[Disk]:
-    disk = Disk("slow")
-    yield disk
-    disk.unregister()
-
-
 def counted_commits(store: SqliteStore) -> Callable[[], int]:
     """How many records there are in the journal from now on."""
     journal = storage_of(store)._journal

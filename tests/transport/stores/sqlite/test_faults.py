@@ -22,18 +22,6 @@ from transport.stores.sqlite.store import SqliteStore
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "actorbus.db"
-
-
-@pytest.fixture
-def disk() -> Iterator[Disk]:
-    disk = Disk("faulty")
-    yield disk
-    disk.unregister()
-
-
-@pytest.fixture
 def tmpfs(tmp_path: Path) -> Iterator[Path]:
     """A disk of 2 MiB."""
     place = tmp_path / "small"

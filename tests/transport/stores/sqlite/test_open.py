@@ -28,11 +28,6 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "actorbus.db"
-
-
-@pytest.fixture
 def held(path: Path) -> Iterator[Path]:
     """A file that another process has open."""
     command = [sys.executable, "-c", HOLDER, str(path)]

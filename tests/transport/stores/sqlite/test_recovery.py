@@ -29,11 +29,6 @@ Image = dict[str, bytes]
 """The files of a database by their names, as a crash leaves them."""
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / DATABASE
-
-
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ring that comes round soon; what can be trimmed is trimmed at once."""

@@ -19,11 +19,6 @@ TURN: Final = threading.Lock()
 COUNT = "SELECT count(*) FROM batches"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "actorbus.db"
-
-
 @pytest.fixture(autouse=True)
 def by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the store's thread wait while `rows` looks: apsw refuses who comes second."""

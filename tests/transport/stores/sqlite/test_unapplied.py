@@ -13,7 +13,7 @@ from tests.transport.stores.sqlite.kit import Room, query
 from transport.stores.sqlite import journal as sqlite_journal
 from transport.stores.sqlite import storage as sqlite_storage
 from transport.stores.sqlite import trim as sqlite_trim
-from transport.stores.sqlite.changes import Changes, Removed, Row, pack_events
+from transport.stores.sqlite.changes import Changes, Removed, Row, pack
 from transport.stores.sqlite.journal import Place
 from transport.stores.sqlite.log import SqliteLog
 from transport.stores.sqlite.schema import open_database
@@ -31,11 +31,6 @@ TABLES: Final = {
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "actorbus.db"
-
-
-@pytest.fixture
 def storage(path: Path) -> Iterator[Storage]:
     storage = Storage(open_database(path))
     yield storage
@@ -48,7 +43,7 @@ def place(number: int) -> Place:
 
 def batch(topic_id: int, first: int, count: int = 1, size: int = 1) -> Row:
     events = tuple(b"%d" % (first + index) + bytes(size) for index in range(count))
-    return topic_id, first, count, None, 1000 + first, pack_events(events)
+    return topic_id, first, count, None, 1000 + first, pack(events)
 
 
 def of(**parts: Any) -> Changes:
