@@ -1,8 +1,8 @@
 """Events: what a publisher sends becomes one complete CloudEvent in canonical bytes.
 
 Canonical bytes are one MessagePack map: attribute keys are text, `data` is any value of
-`actorbus.data`, binary data is MessagePack bytes. Only `EventEncoder` and `dead_letter` make them,
-so whoever holds canonical bytes may splice them into a frame unchecked.
+`actorbus.data`, binary data is MessagePack bytes. Only `Template`, `EventEncoder` and `dead_letter`
+make them, so whoever holds canonical bytes may splice them into a frame unchecked.
 
 Decisions where the protocol leaves room:
 - `data` and `data_base64` may both be absent; then no `data` and no `datacontenttype` is added.
@@ -15,7 +15,7 @@ import itertools
 import os
 import secrets
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -57,6 +57,71 @@ def new_event_id() -> str:
     return f"{_ids.prefix}{next(_ids.numbers)}"
 
 
+class Template:
+    """Attributes that many events have in common, checked and packed once.
+
+    Args:
+        attributes: all but `id`, with `specversion`; right for data of any kind.
+
+    Raises:
+        InvalidEventError: naming the attribute that is wrong.
+    """
+
+    __slots__ = ("_between", "_head", "attributes")
+
+    def __init__(self, attributes: Mapping[str, Any]) -> None:
+        check_attributes({"id": "id", **attributes})
+        _check_encoding(attributes, {"data": b""})
+        self.attributes = attributes
+        self._head, self._between = _around(pack({"id": "", **attributes, "data": None}))
+
+    def encode(self, event_id: Any, data: Any, limit: int = EVENT_BYTES) -> bytes:
+        """The canonical bytes of an event with this id and these data.
+
+        Raises:
+            InvalidEventError: as `EventEncoder.encode`.
+        """
+        if type(event_id) is not str or not event_id or not event_id.isprintable():
+            check_text("id", event_id)
+        packed = pack_plain(data) if type(data) is bytes else pack_data(data, limit)
+        return b"".join((self._head, pack_plain(event_id), self._between, packed))
+
+
+class TemplatedEvent(Mapping[str, Any]):
+    """A complete event by its template: a mapping like any other, but quick to encode.
+
+    Attributes:
+        id: of the event.
+    """
+
+    __slots__ = ("_data", "_template", "id")
+
+    def __init__(self, template: Template, event_id: str, data: Any) -> None:
+        self._template = template
+        self.id = event_id
+        self._data = data
+
+    def encode(self, limit: int = EVENT_BYTES) -> bytes:
+        """Its canonical bytes. Raises: as `EventEncoder.encode`."""
+        return _within(self._template.encode(self.id, self._data, limit), limit)
+
+    def __getitem__(self, name: str) -> Any:
+        """Its id, its data, or an attribute."""
+        if name == "data":
+            return self._data
+        return self.id if name == "id" else self._template.attributes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Names, in their order."""
+        yield "id"
+        yield from self._template.attributes
+        yield "data"
+
+    def __len__(self) -> int:
+        """How many attributes it has, with its data."""
+        return len(self._template.attributes) + 2
+
+
 class EventEncoder:
     """Makes canonical bytes of what one publisher sends.
 
@@ -68,7 +133,6 @@ class EventEncoder:
     def __init__(self, source: str, specversion: str = V03) -> None:
         self.source = source
         self.specversion = specversion
-        check_attributes(self._wrapping("id"))  # the template is valid for every event
         self._json = self._template(_JSON_TYPE)
         self._templates = {kind: self._template(name) for kind, name in _CONTENT_TYPES.items()}
 
@@ -90,22 +154,14 @@ class EventEncoder:
             )
         else:
             event_id, canonical = self._encode_full(event, limit)
-        if len(canonical) > limit:
-            raise InvalidEventError(
-                f"an event of {len(canonical)} bytes is longer than {limit}", ErrorCode.TOO_LARGE
-            )
-        return event_id, canonical
+        return event_id, _within(canonical, limit)
 
     def _encode_plain(self, event_id: Any, data: Any, limit: int) -> tuple[str, bytes]:
         """An event of data alone, with or without an id: the attributes are a template."""
         if event_id is None:
             event_id = new_event_id()
-        elif type(event_id) is not str or not event_id or not event_id.isprintable():
-            check_text("id", event_id)
-        kind = type(data)
-        packed = pack_plain(data) if kind is bytes else pack_data(data, limit)
-        template = self._templates.get(kind, self._json)
-        return event_id, b"".join((b"\x86\xa2id", pack_plain(event_id), template, packed))
+        template = self._templates.get(type(data), self._json)
+        return event_id, template.encode(event_id, data, limit)
 
     def _encode_full(self, event: dict[Any, Any], limit: int) -> tuple[str, bytes]:
         attributes = _take_attributes(event)
@@ -117,24 +173,16 @@ class EventEncoder:
         return attributes["id"], pack(attributes | content)
 
     def _wrap(self, attributes: dict[Any, Any], content: dict[str, Any]) -> dict[Any, Any]:
-        wrapping = self._wrapping(attributes.get("id") or new_event_id())
+        wrapping = {"id": attributes.get("id") or new_event_id(), **self._wrapping()}
         if content:
             wrapping["datacontenttype"] = _CONTENT_TYPES.get(type(content["data"]), _JSON_TYPE)
         return wrapping | attributes
 
-    def _wrapping(self, event_id: str) -> dict[str, Any]:
-        return {
-            "id": event_id,
-            "source": self.source,
-            "type": EVENT_TYPE,
-            "specversion": self.specversion,
-        }
+    def _wrapping(self) -> dict[str, Any]:
+        return {"source": self.source, "type": EVENT_TYPE, "specversion": self.specversion}
 
-    def _template(self, content_type: str) -> bytes:
-        """The packed pairs between the value of `id` and the value of `data`."""
-        pairs = {**self._wrapping("id"), "datacontenttype": content_type}
-        del pairs["id"]
-        return pack(pairs)[1:] + pack("data")
+    def _template(self, content_type: str) -> Template:
+        return Template({**self._wrapping(), "datacontenttype": content_type})
 
 
 def decode(event: bytes) -> dict[str, Any]:
@@ -215,6 +263,20 @@ def from_base64(text: Any) -> bytes:
         raise InvalidEventError(f"data_base64 is not base64: {first_line(error)}") from None
 
 
+def _around(packed: bytes) -> tuple[bytes, bytes]:
+    """What stands before the id, and between the id and the data, of an event without either."""
+    before, _, between = packed.partition(b"\xa2id\xa0")
+    return before + b"\xa2id", between[:-1]
+
+
+def _within(canonical: bytes, limit: int) -> bytes:
+    if len(canonical) > limit:
+        raise InvalidEventError(
+            f"an event of {len(canonical)} bytes is longer than {limit}", ErrorCode.TOO_LARGE
+        )
+    return canonical
+
+
 def _take_attributes(event: dict[Any, Any]) -> dict[Any, Any]:
     """What is set beside the data; a null attribute is unset, but its name must be right."""
     attributes = dict(event)
@@ -239,7 +301,7 @@ def _take_data(event: dict[Any, Any], limit: int) -> dict[str, Any]:
     return {"data": event["data"]}
 
 
-def _check_encoding(attributes: dict[Any, Any], content: dict[str, Any]) -> None:
+def _check_encoding(attributes: Mapping[Any, Any], content: Mapping[str, Any]) -> None:
     encoding = attributes.get("datacontentencoding", "base64")
     is_binary = isinstance(content.get("data"), bytes)
     if is_binary and attributes["specversion"] == V03 and encoding != "base64":

@@ -22,7 +22,7 @@ from actorbus.client.durations import milliseconds
 from actorbus.client.link import error_of
 from actorbus.client.publisher import Publisher
 from actorbus.errors import ConnectionLostError, InvalidEventError
-from actorbus.events import EventEncoder
+from actorbus.events import EventEncoder, TemplatedEvent
 from actorbus.limits import TTL_MS
 from actors.instance import Closed
 from actors.instance_messages import Encoded
@@ -36,6 +36,14 @@ PUBLISH_SECONDS: Final = 30.0
 
 CLOSE_SECONDS: Final = 1.0
 """What unanswered publishes may take at the end."""
+
+UNDER_WAY: Final = 2
+"""Frames without an answer from which on more wait, and what is published meanwhile joins them: one
+is with the store, and one is ready to follow. 32 callers over HTTP took 0.84 of the time on the
+memory store and 0.95 on SQLite."""
+
+LINGER_SECONDS: Final = 0.005
+"""How long they wait at the most: a topic whose store hangs holds up the others by no more."""
 
 RECONNECT: Final = (0.1, 5.0)
 """First and longest wait before a failed connection's actor is replaced, seconds."""
@@ -64,7 +72,7 @@ class LocalBus:
         self._loop = asyncio.get_running_loop()
         self._ref: Ref | None = None
         self._reconnecting: asyncio.TimerHandle | None = None
-        self._woken = False
+        self._waking: asyncio.Handle | None = None
         self._closed = False
         self._connect()
 
@@ -95,6 +103,8 @@ class LocalBus:
 
     def _encode(self, event: Mapping[str, Any]) -> tuple[str, bytes]:
         try:
+            if type(event) is TemplatedEvent:
+                return event.id, event.encode()
             return self._encoder.encode(event)
         except InvalidEventError as error:
             self._supervisor.counters.refuse(error.code)
@@ -125,12 +135,17 @@ class LocalBus:
 
     def _wake(self) -> None:
         """Hand over at the loop's next turn what this one publishes: it shares a message."""
-        if not self._woken:
-            self._woken = True
-            self._loop.call_soon(self._hand_over)
+        if self._waking is not None:
+            return
+        if self._publisher.under_way < UNDER_WAY:
+            self._waking = self._loop.call_soon(self._hand_over)
+        else:
+            self._waking = self._loop.call_later(LINGER_SECONDS, self._hand_over)
 
     def _hand_over(self) -> None:
-        self._woken = False
+        if self._waking is not None:
+            self._waking.cancel()
+            self._waking = None
         if self._ref is None:
             return  # `connected` wakes again
         for message in self._publisher.frames():
@@ -145,6 +160,8 @@ class LocalBus:
             self._publisher.published(frame.ref, ())
         elif isinstance(frame, frames.Error) and isinstance(frame.ref, int):
             self._publisher.refused(frame.ref, error_of(frame))
+        if self._waking is not None and self._publisher.under_way < UNDER_WAY:
+            self._hand_over()
 
     def lost(self) -> None:
         """The actor has failed: what it has not answered is published again through the next."""

@@ -69,6 +69,11 @@ class Publisher(Generic[F]):
         self._idle: asyncio.Future[None] | None = None
         self._error: ActorbusError | None = None
 
+    @property
+    def under_way(self) -> int:
+        """Frames that have no answer yet."""
+        return len(self._in_flight)
+
     def publish(self, topic: str, ttl_ms: int | None, event: bytes) -> Awaitable[EventErrors]:
         """Publish one encoded event; to be awaited: done once it is durable or refused for itself.
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from actorbus.errors import InvalidEventError
 from actorbus.events import (
     EventEncoder,
+    Template,
+    TemplatedEvent,
     dead_letter,
     decode,
     from_json_form,
@@ -468,3 +470,52 @@ def test_base64_of_a_large_event_comes_back() -> None:
     data = os.urandom(100_000)
     event = encode({"data_base64": base64.b64encode(data).decode()})
     assert event["data"] == data
+
+
+# templates
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 12, 40])
+@given(event_id=st.text(min_size=1, max_size=300).filter(str.isprintable), data=DATA)
+def test_a_template_makes_what_the_encoder_makes(count: int, event_id: str, data: Any) -> None:
+    """Whatever the length of the map's head: 15 attributes are the most of the shortest one."""
+    attributes = {**COMPLETE, **{f"x{number}": "\xa2id\xa0" for number in range(count)}}
+    del attributes["id"]
+    event = TemplatedEvent(Template(attributes), event_id, data)
+    assert dict(event) == {"id": event_id, **attributes, "data": data}
+    assert len(event) == len(attributes) + 2
+    assert (event.id, event.encode()) == EventEncoder("shop").encode(dict(event))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"source": "/s", "type": "t"},
+        {"source": "/s", "type": "", "specversion": "1.0"},
+        {"source": "/s", "type": "t", "specversion": "1.0", "X": "y"},
+        {"source": "/s", "type": "t", "specversion": "0.3", "datacontentencoding": "gzip"},
+    ],
+)
+def test_a_template_that_breaks_a_rule_is_refused(attributes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidEventError):
+        Template(attributes)
+
+
+@pytest.mark.parametrize(
+    ("event_id", "data", "code"),
+    [
+        ("", 1, "invalid_event"),
+        ("\n", 1, "invalid_event"),
+        (1, 1, "invalid_event"),
+        ("1", float("nan"), "invalid_event"),
+        ("1", "x" * 100, "too_large"),
+        ("1", [1] * 100, "too_large"),
+    ],
+)
+def test_a_templated_event_that_breaks_a_rule_is_refused(
+    event_id: Any, data: Any, code: str
+) -> None:
+    template = Template({"source": "/s", "type": "t", "specversion": "1.0"})
+    with pytest.raises(InvalidEventError) as caught:
+        TemplatedEvent(template, event_id, data).encode(limit=100)
+    assert caught.value.code == code

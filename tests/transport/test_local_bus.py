@@ -2,7 +2,9 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ import uvloop
 
 import actorbus
 from actorbus.errors import ConnectionLostError, InvalidEventError, RefusedError, UnavailableError
+from actorbus.events import decode
+from actors import instance
 from actors.access import Access, Policy
 from actors.instance import InstanceActor
 from actors.instance_messages import Encoded
@@ -86,32 +90,102 @@ def test_an_event_reaches_a_subscriber_unchanged() -> None:
     run(script)
 
 
+@contextmanager
+def messages() -> Iterator[list[list[int]]]:
+    """The data of each message that an actor gets, as long as the context lasts."""
+    seen: list[list[int]] = []
+    original = InstanceActor._on_encoded
+
+    def count(self: InstanceActor, message: Any) -> None:
+        seen.append([decode(one)["data"] for one in message.events])
+        original(self, message)
+
+    instance._HANDLERS[Encoded] = count
+    try:
+        yield seen
+    finally:
+        instance._HANDLERS[Encoded] = original
+
+
 def test_events_keep_their_order_and_share_a_message() -> None:
     async def script(broker: Broker, url: str) -> None:
         bus = broker.open_bus("pubsub", "shop")
-        seen: list[int] = []
-        original = InstanceActor._on_encoded
 
         async def publish() -> None:
             await asyncio.gather(*(bus.publish("t", event=event(n)) for n in range(20)))
 
-        from actors import instance
-
-        def count(self: InstanceActor, message: Any) -> None:
-            seen.append(len(message.events))
-            original(self, message)
-
-        handlers = instance._HANDLERS
-        handlers[Encoded] = count
-        try:
+        with messages() as seen:
             async with actorbus.connect(url, app_id="reader") as reader:
                 assert await told(reader, "t", publish(), 20) == list(range(20))
-        finally:
-            handlers[Encoded] = original
-        assert seen == [20]
+        assert seen == [list(range(20))]
         await bus.close()
 
     run(script)
+
+
+class SlowAppends:
+    """Appends of a store that wait until they are let go, in order."""
+
+    def __init__(self, store: Any) -> None:
+        self.append = store.append
+        self.waiting: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
+        store.append = self.hold
+
+    def hold(self, *arguments: Any) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.waiting.put_nowait(lambda: future.set_result(self.append(*arguments).result()))
+        return future
+
+    async def let_go(self) -> None:
+        (await self.waiting.get())()
+
+
+def test_what_is_published_while_two_messages_are_under_way_shares_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(local_bus, "LINGER_SECONDS", 2 * SECONDS)
+
+    async def script(broker: Broker, url: str) -> None:
+        bus = broker.open_bus("pubsub", "shop")
+        store = SlowAppends(broker.supervisor.store)
+        with messages() as seen:
+            publishes = []
+            for n in range(5):
+                publishes.append(asyncio.create_task(bus.publish("t", event=event(n))))
+                for _ in range(10):
+                    await asyncio.sleep(0)
+            assert seen == [[0], [1]]
+            await store.let_go()
+            assert await publishes[0] == "1"
+            assert seen == [[0], [1], [2, 3, 4]]
+            await store.let_go()
+            await store.let_go()
+            await asyncio.gather(*publishes)
+        await bus.close()
+
+    run(script)
+
+
+def test_a_store_that_hangs_holds_up_what_is_published_for_moments_only() -> None:
+    async def script(broker: Broker, url: str) -> None:
+        bus = broker.open_bus("pubsub", "shop")
+        store = SlowAppends(broker.supervisor.store)
+        publishes = []
+        for n in range(3):  # each waits for what the one before it has begun
+            publishes.append(asyncio.create_task(bus.publish("t", event=event(n))))
+            await until(partial(lambda count: store.waiting.qsize() == count, n + 1))
+        for _ in publishes:
+            await store.let_go()
+        await asyncio.gather(*publishes)
+        await bus.close()
+
+    run(script)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait, turn by turn, until it holds."""
+    while not condition():  # noqa: ASYNC110 - one turn after the other
+        await asyncio.sleep(0)
 
 
 def test_many_events_go_in_order() -> None:

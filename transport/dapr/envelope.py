@@ -14,14 +14,14 @@ import random
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from actorbus import json_text
 from actorbus.data import pack_data
 from actorbus.errors import InvalidEventError, UndecodableError
-from actorbus.events import EVENT_TYPE, from_json_form
+from actorbus.events import EVENT_TYPE, Template, TemplatedEvent, from_json_form
 from transport.dapr import errors
 from transport.dapr.request_metadata import is_raw, overrides, ttl_seconds
 from transport.dapr.trace import NO_TRACE, Trace
@@ -36,6 +36,9 @@ JSON: Final = "application/json"
 CLOUD_EVENT: Final = "application/cloudevents+json"
 BINARY: Final = "application/octet-stream"
 _BINARY: Final = frozenset({BINARY, "application/cloudevents+protobuf"})
+
+_REMEMBERED_CHARACTERS: Final = 512
+"""Longest content type and topic whose template is remembered; with traces, some 1 MiB for all."""
 
 _OVERRIDABLE: Final = ("id", "source", "type", "subject")
 _OPTIONAL: Final = ("subject", "time", "datacontenttype", "dataschema", "schemaurl")
@@ -69,7 +72,7 @@ class Envelope(msgspec.Struct, frozen=True):
         ttl: seconds; None: it does not expire.
     """
 
-    event: dict[str, Any]
+    event: Mapping[str, Any]
     ttl: float | None
 
 
@@ -95,40 +98,77 @@ def wrap(request: Publish, specversion: str) -> Envelope:
     return Envelope(event, ttl)
 
 
-def _event(request: Publish, specversion: str) -> dict[str, Any]:
-    content_type = request.content_type or TEXT
-    kind = media_type(content_type)
+def _event(request: Publish, specversion: str) -> Mapping[str, Any]:
+    common = _Common.of(request, specversion, request.content_type or TEXT)
+    if request.metadata or len(common.content_type) + len(common.topic) > _REMEMBERED_CHARACTERS:
+        kind, template = media_type(common.content_type), None
+    else:
+        kind, template = _template(common)
     if kind == CLOUD_EVENT:
         return _own_event(request, specversion)
-    event = _attributes(request, specversion, content_type)
-    event["data"] = _data(request.data, kind)
-    return event
+    data = _data(request.data, kind)
+    if template is not None:
+        return TemplatedEvent(template, _new_id(), data)
+    return {**_overridden(common, request.metadata), "data": data}
 
 
 def _raw(request: Publish, specversion: str) -> dict[str, Any]:
-    event = _attributes(request, specversion, BINARY)
-    event[RAW] = True
-    event["data"] = request.data
-    return event
+    common = _Common.of(request, specversion, BINARY)
+    return {**_overridden(common, request.metadata), RAW: True, "data": request.data}
 
 
-def _attributes(request: Publish, specversion: str, content_type: str) -> dict[str, Any]:
-    trace = request.trace
-    event: dict[str, Any] = {
-        "id": "",
-        "source": request.app_id,
-        "type": EVENT_TYPE,
-        "specversion": specversion,
-        "datacontenttype": content_type,
-        "topic": request.topic,
-        "pubsubname": request.component,
-        "traceid": trace.parent,
-        "traceparent": trace.parent,
-        "tracestate": trace.state,
-        "time": now(),
-    }
-    if request.metadata:
-        _override(event, overrides(request.metadata))
+class _Common(NamedTuple):
+    """What the envelopes of one second have in common, if their events have no traces."""
+
+    specversion: str
+    app_id: str
+    component: str
+    topic: str
+    content_type: str
+    trace: Trace
+    time: str
+
+    @classmethod
+    def of(cls, request: Publish, specversion: str, content_type: str) -> "_Common":
+        app_id, component, topic = request.app_id, request.component, request.topic
+        return cls(specversion, app_id, component, topic, content_type, request.trace, now())
+
+    def attributes(self) -> dict[str, Any]:
+        """All attributes of the envelope but its id."""
+        return {
+            "source": self.app_id,
+            "type": EVENT_TYPE,
+            "specversion": self.specversion,
+            "datacontenttype": self.content_type,
+            "topic": self.topic,
+            "pubsubname": self.component,
+            "traceid": self.trace.parent,
+            "traceparent": self.trace.parent,
+            "tracestate": self.trace.state,
+            "time": self.time,
+        }
+
+
+@functools.lru_cache(maxsize=256)
+def _template(common: _Common) -> tuple[str, Template | None]:
+    """The media type, and the template of these envelopes.
+
+    None for who brings an event, and where something breaks a rule: its publishing tells what.
+    """
+    kind = media_type(common.content_type)
+    if kind == CLOUD_EVENT:
+        return kind, None
+    try:
+        return kind, Template(common.attributes())
+    except InvalidEventError:
+        return kind, None
+
+
+def _overridden(common: _Common, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The attributes of one envelope, as the request's metadata want them."""
+    event = {"id": "", **common.attributes()}
+    if metadata:
+        _override(event, overrides(metadata))
     if not event["id"]:
         event["id"] = _new_id()
     return event

@@ -91,6 +91,7 @@ class GrpcApi:
 
     async def _publish(self, request: pb.PublishEventRequest, context: Context) -> Empty:
         async def publish(app_id: str) -> Empty:
+            self._publisher.check(request.pubsub_name, request.topic, app_id)
             await self._publisher.publish(
                 Publish(
                     request.pubsub_name,
@@ -112,6 +113,7 @@ class GrpcApi:
         """Answered with OK and the entries that failed, which Dapr would lose with an error."""
 
         async def publish(app_id: str) -> pb.BulkPublishResponse:
+            self._publisher.check(request.pubsub_name, request.topic, app_id)
             failed = await self._publisher.publish_bulk(
                 request.pubsub_name,
                 request.topic,

@@ -88,9 +88,9 @@ class HttpApi:
                 await send(_NO_CONTENT)
                 await send(_EMPTY)
         except DaprError as error:
-            # who waits for leave to send a body may send none: then no request can follow
-            extra = _CLOSE if b"expect" in headers else None
-            await _answer(send, error.condition.status, errors.http_body(error), extra=extra)
+            await _refuse(send, error, headers)
+        except BodyTooLongError as error:
+            await _refuse(send, errors.too_large(target.component, error.message), headers)
         except NotAllowedError as error:
             await _answer(send, 401, error.message.encode(), _PLAIN)
         except DisconnectedError:
@@ -106,7 +106,7 @@ class HttpApi:
         component = target.component
         self._publisher.check(component, target.topic, app_id)
         metadata = _metadata(component, scope["query_string"])
-        body = await _body(component, receive, headers)
+        body = await read_body(receive, headers)
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         if target.early:
             content_type = _early_type(body, content_type)
@@ -121,7 +121,7 @@ class HttpApi:
         component, topic = target.component, target.topic
         self._publisher.check(component, topic, app_id)
         metadata = _metadata(component, scope["query_string"])
-        entries = read_entries(component, topic, await _body(component, receive, headers))
+        entries = read_entries(component, topic, await read_body(receive, headers))
         failed = await self._publisher.publish_bulk(
             component, topic, entries, metadata, app_id, _trace(headers)
         )
@@ -134,13 +134,6 @@ class HttpApi:
     def _caller(self, headers: Headers) -> str:
         token = headers.get(b"dapr-api-token")
         return self._callers.app_id(None if token is None else token.decode("latin-1"))
-
-
-async def _body(component: str, receive: Receive, headers: Headers) -> bytes:
-    try:
-        return await read_body(receive, headers)
-    except BodyTooLongError as error:
-        raise errors.too_large(component, error.message) from None
 
 
 def _metadata(component: str, query: bytes) -> dict[str, str]:
@@ -189,6 +182,12 @@ def _failures(failed: list[FailedEntry]) -> dict[str, Any]:
         ],
         "errorCode": errors.PUBLISH.code,
     }
+
+
+async def _refuse(send: Send, error: DaprError, headers: Headers) -> None:
+    # who waits for leave to send a body may send none: then no request can follow
+    extra = _CLOSE if b"expect" in headers else None
+    await _answer(send, error.condition.status, errors.http_body(error), extra=extra)
 
 
 async def _answer(

@@ -44,7 +44,7 @@ class FailedEntry(msgspec.Struct, frozen=True):
 
 
 class Publisher:
-    """Publishes what both Dapr APIs are given.
+    """Publishes what both Dapr APIs are given, once `check` has let the call through.
 
     Args:
         buses: where to.
@@ -79,7 +79,6 @@ class Publisher:
         Raises:
             DaprError: whatever goes wrong.
         """
-        self.check(request.component, request.topic, request.app_id)
         envelope = wrap(request, self._specversion)
         key = request.component, request.app_id
         try:
@@ -106,7 +105,6 @@ class Publisher:
         Raises:
             DaprError: the request as a whole is wrong, and nothing of it is published.
         """
-        self.check(component, topic, app_id)
         _check_ids(component, topic, entries)
         requests = [
             Publish(
@@ -130,7 +128,7 @@ class Publisher:
     async def _publish_all(self, requests: Sequence[Publish]) -> list[DaprError | None]:
         """Why each was not published, or None."""
         failures: list[DaprError | None] = [None] * len(requests)
-        wrapped: dict[float | None, list[tuple[int, dict[str, Any]]]] = {}
+        wrapped: dict[float | None, list[tuple[int, Mapping[str, Any]]]] = {}
         for index, request in enumerate(requests):
             try:
                 envelope = wrap(request, self._specversion)
@@ -148,7 +146,7 @@ class Publisher:
         self,
         requests: Sequence[Publish],
         ttl: float | None,
-        part: Sequence[tuple[int, dict[str, Any]]],
+        part: Sequence[tuple[int, Mapping[str, Any]]],
     ) -> dict[int, ActorbusError]:
         """Publish events with one time to live; the indexes of those that failed, and why."""
         first = requests[part[0][0]]
@@ -168,7 +166,7 @@ class Publisher:
         return {}
 
     async def _send_many(
-        self, first: Publish, events: Sequence[dict[str, Any]], ttl: float | None
+        self, first: Publish, events: Sequence[Mapping[str, Any]], ttl: float | None
     ) -> None:
         key = first.component, first.app_id
         bus = await self._buses.get(*key)

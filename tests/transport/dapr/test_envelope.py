@@ -4,9 +4,10 @@ import re
 import uuid
 from typing import Any
 
+import orjson
 import pytest
 
-from actorbus.events import EventEncoder
+from actorbus.events import EventEncoder, TemplatedEvent, decode
 from transport.dapr import errors
 from transport.dapr.envelope import Publish, now, wrap
 from transport.dapr.errors import DaprError
@@ -24,7 +25,7 @@ def event_of(
     specversion: str = "1.0",
 ) -> dict[str, Any]:
     request = Publish("pubsub", "orders", data, content_type, metadata or {}, "shop", trace)
-    event = wrap(request, specversion).event
+    event = dict(wrap(request, specversion).event)
     EventEncoder("shop").encode(event)  # the broker takes it
     return event
 
@@ -209,3 +210,35 @@ def test_an_event_of_ones_own_that_is_no_json_map_is_refused(body: bytes) -> Non
 @pytest.mark.parametrize("body", [b'{"data_base64":"no!"}', b'{"data":1,"data_base64":"AAE="}'])
 def test_an_event_of_ones_own_with_wrong_data_is_refused(body: bytes) -> None:
     assert refused(body, OWN).condition is errors.MARSHAL_ENVELOPE
+
+
+BODIES = [b"null", b"1", b'{"a":[1]}', b'"x"']
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_events_of_one_second_share_a_template_whatever_their_data() -> None:
+    requests = [Publish("pubsub", "t", body, "application/json", {}, "shop") for body in BODIES]
+    events = [wrap(request, "1.0").event for request in requests]
+    assert all(type(event) is TemplatedEvent for event in events)
+    assert len({event["id"] for event in events}) == len(events)
+    for event, body in zip(events, BODIES, strict=True):
+        event_id, canonical = EventEncoder("shop").encode(dict(event))
+        assert event.encode() == canonical  # type: ignore[attr-defined]
+        assert event.id == event_id  # type: ignore[attr-defined]
+        assert decode(canonical)["data"] == orjson.loads(body)
+
+
+@pytest.mark.parametrize("trace", [Trace(), Trace(PARENT), Trace(PARENT, "vendor=1")])
+def test_a_template_is_not_shared_by_other_traces(trace: Trace) -> None:
+    event = wrap(Publish("pubsub", "t", b"x", "", {}, "shop", trace), "1.0").event
+    assert (event["traceparent"], event["traceid"]) == (trace.parent, trace.parent)
+    assert event["tracestate"] == trace.state
+
+
+@pytest.mark.parametrize(
+    ("topic", "content_type"), [("t", "text/\x01plain"), ("t" * 600, "text/plain")]
+)
+def test_what_no_template_is_made_of_goes_as_it_is(topic: str, content_type: str) -> None:
+    event = wrap(Publish("pubsub", topic, b"x", content_type, {}, "shop"), "1.0").event
+    assert type(event) is dict
+    assert (event["topic"], event["datacontenttype"], event["data"]) == (topic, content_type, "x")
