@@ -4,7 +4,8 @@ Guarantees:
 
 - A message told to a living actor is handled, in the order of telling, unless the actor fails or
   stops first; a message to a dead one is dropped and `tell` says so. Nothing is accepted late.
-- Handlers run on the loop, one message at a time, at most `TURN` messages before other work.
+- Handlers run on the loop, one message at a time, at most `TURN` messages in one turn of an actor,
+  and at most `CHAIN` turns of any actors before the loop's other work.
 - An exception of any kind in a handler, `BaseException` included, ends this actor alone and is
   reported to who started it; it never reaches pykka's own loop, which would stop every actor.
 
@@ -14,8 +15,10 @@ on the loop 370,000 (pykka 4.5, two cores).
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, Self
+from weakref import WeakValueDictionary
 
 import pykka
 import structlog
@@ -25,6 +28,11 @@ from actorbus.errors import StoreUnavailableError
 
 TURN: Final = 128
 """Messages one actor handles before others get their turn: some 0.5 ms."""
+
+CHAIN: Final = 16
+"""Turns of any actors in a row. A publish passes three of them on its way to the store; with each
+turn a callback of its own, the store got it after all that the loop had to do in between: with 32
+callers over HTTP 1.4 ms later, and SQLite's disk was idle."""
 
 CALL_DEADLINE: Final = 12.0
 """Seconds after which a call is given up; the store promises 10 (`actorbus.store`)."""
@@ -41,6 +49,45 @@ class Mergeable(Protocol):
         """One message that says what both said."""
 
 
+class _Turns:
+    """The turns that the actors of one loop are due, oldest first."""
+
+    __slots__ = ("__weakref__", "_due", "_loop", "_scheduled")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._due: deque[Callable[[], None]] = deque()
+        self._scheduled = False
+
+    def add(self, turn: Callable[[], None]) -> None:
+        self._due.append(turn)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        due = self._due
+        try:
+            for _ in range(CHAIN):
+                if not due:
+                    return
+                due.popleft()()
+        finally:
+            self._scheduled = bool(due)
+            if due:
+                self._loop.call_soon(self._run)
+
+
+_turns: Final[WeakValueDictionary[asyncio.AbstractEventLoop, _Turns]] = WeakValueDictionary()
+
+
+def _turns_of(loop: asyncio.AbstractEventLoop) -> _Turns:
+    turns = _turns.get(loop)
+    if turns is None:
+        turns = _turns[loop] = _Turns(loop)
+    return turns
+
+
 class LoopInbox:
     """An actor's inbox: wakes its actor when it was empty, and is emptied in turns.
 
@@ -51,11 +98,11 @@ class LoopInbox:
             asked for with each message.
     """
 
-    __slots__ = ("_loop", "_queue", "_turn", "_wake", "actor")
+    __slots__ = ("_queue", "_turn", "_turns", "_wake", "actor")
 
     def __init__(self) -> None:
         self._queue: list[Any] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns: _Turns | None = None
         self._turn: Callable[[], None] | None = None
         self._wake = False
         self.actor: LoopActor | None = None
@@ -63,16 +110,16 @@ class LoopInbox:
     def start(self, actor: "LoopActor", turn: Callable[[], None]) -> None:
         """Begin to schedule turns; what is already waiting gets the first."""
         self.actor = actor  # pykka's references to actors are weak: this keeps it alive
-        self._loop = actor.loop
+        self._turns = _turns_of(actor.loop)
         self._turn = turn
         if self._queue:
             self.wake()
 
     def wake(self) -> None:
         """Schedule a turn unless one is."""
-        if not self._wake and self._loop is not None and self._turn is not None:
+        if not self._wake and self._turns is not None and self._turn is not None:
             self._wake = True
-            self._loop.call_soon(self._turn)
+            self._turns.add(self._turn)
 
     def take(self) -> list[Any]:
         """Begin a turn: the oldest messages, as many as may be handled in one."""

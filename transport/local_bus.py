@@ -37,13 +37,12 @@ PUBLISH_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 1.0
 """What unanswered publishes may take at the end."""
 
-UNDER_WAY: Final = 2
-"""Frames without an answer from which on more wait, and what is published meanwhile joins them: one
-is with the store, and one is ready to follow. 32 callers over HTTP took 0.84 of the time on the
-memory store and 0.95 on SQLite."""
+MESSAGE_EVENTS: Final = 16
+"""Events of a message that are not worth dividing."""
 
 LINGER_SECONDS: Final = 0.005
-"""How long they wait at the most: a topic whose store hangs holds up the others by no more."""
+"""How long the others wait for a message's answer: a topic whose store hangs holds them up by no
+more."""
 
 RECONNECT: Final = (0.1, 5.0)
 """First and longest wait before a failed connection's actor is replaced, seconds."""
@@ -67,12 +66,15 @@ class LocalBus:
         label = f"dapr-{component.name}"[:120]
         self._hello = frames.Hello(ref=None, app_id=app_id, instance=label, max_in_flight=0)
         self._encoder = EventEncoder(app_id, supervisor.specversion)
-        self._publisher = Publisher(_publish, PUBLISH_SECONDS, itertools.count(1).__next__)
+        self._publisher = Publisher(
+            _publish, PUBLISH_SECONDS, itertools.count(1).__next__, MESSAGE_EVENTS
+        )
         self._backoff = Backoff(*RECONNECT)
         self._loop = asyncio.get_running_loop()
         self._ref: Ref | None = None
         self._reconnecting: asyncio.TimerHandle | None = None
         self._waking: asyncio.Handle | None = None
+        self._handed = 0
         self._closed = False
         self._connect()
 
@@ -131,27 +133,41 @@ class LocalBus:
     def _connect(self) -> None:
         self._reconnecting = None
         self._ref = self._supervisor.connect(self._hello, _LocalWire(self))
-        self._publisher.connected(self._wake, self._hand_over, self._supervisor.limits)
+        self._publisher.connected(self._wake, self._wake, self._supervisor.limits)
 
     def _wake(self) -> None:
         """Hand over at the loop's next turn what this one publishes: it shares a message."""
         if self._waking is not None:
             return
-        if self._publisher.under_way < UNDER_WAY:
-            self._waking = self._loop.call_soon(self._hand_over)
-        else:
+        if self._publisher.under_way:
             self._waking = self._loop.call_later(LINGER_SECONDS, self._hand_over)
+        else:
+            self._waking = self._loop.call_soon(self._hand_over)
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, answered: int = 0) -> None:
+        """Tell the actor of a half of the events; the others wait for its answer.
+
+        So callers that publish one event after the other fall into two halves, of which the store
+        has one while the loop is busy with the other. In step, the store waited for the loop and
+        the loop for the store: 32 callers over HTTP took 0.93 of the time on SQLite, and 0.86 on
+        the memory store, where messages are larger so.
+
+        Args:
+            answered: events that have just been answered: their callers' next ones count, too.
+        """
         if self._waking is not None:
             self._waking.cancel()
             self._waking = None
         if self._ref is None:
             return  # `connected` wakes again
-        for message in self._publisher.frames():
+        half = -(-(self._publisher.unanswered + answered) // 2)
+        for message in self._publisher.frames(max(half, MESSAGE_EVENTS)):
+            self._handed += len(message.events)
             if not tell(self._ref, message):
                 self.lost()
                 return
+        if self._publisher.waiting:
+            self._wake()
 
     def answered(self, frame: frames.Answer) -> None:
         """Take the actor's answer; `welcome` and `goaway` say nothing that matters here."""
@@ -160,8 +176,10 @@ class LocalBus:
             self._publisher.published(frame.ref, ())
         elif isinstance(frame, frames.Error) and isinstance(frame.ref, int):
             self._publisher.refused(frame.ref, error_of(frame))
-        if self._waking is not None and self._publisher.under_way < UNDER_WAY:
-            self._hand_over()
+        if not self._publisher.under_way:
+            answered, self._handed = self._handed, 0
+            if self._waking is not None:
+                self._hand_over(answered)
 
     def lost(self) -> None:
         """The actor has failed: what it has not answered is published again through the next."""

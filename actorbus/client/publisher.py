@@ -44,6 +44,7 @@ class Publisher(Generic[F]):
         frame: makes a publish frame of topic, ref, encoded events and their time to live.
         timeout: seconds after which a publish without an answer fails.
         next_ref: numbers for the frames.
+        full_events: a frame is full with so many that were published one by one.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class Publisher(Generic[F]):
         frame: Callable[[str, int, Sequence[bytes], int | None], F],
         timeout: float,
         next_ref: Callable[[], int],
+        full_events: int = FULL_EVENTS,
     ) -> None:
         self._frame = frame
+        self._full_events = full_events
         self._timeout = timeout
         self._next_ref = next_ref
         self._loop = asyncio.get_running_loop()
@@ -70,9 +73,19 @@ class Publisher(Generic[F]):
         self._error: ActorbusError | None = None
 
     @property
-    def under_way(self) -> int:
-        """Frames that have no answer yet."""
-        return len(self._in_flight)
+    def under_way(self) -> bool:
+        """Whether a frame has no answer yet."""
+        return bool(self._in_flight)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are frames to be taken."""
+        return bool(self._queue)
+
+    @property
+    def unanswered(self) -> int:
+        """Events that have no answer yet."""
+        return sum(len(batch.events) for batch in self._batches())
 
     def publish(self, topic: str, ttl_ms: int | None, event: bytes) -> Awaitable[EventErrors]:
         """Publish one encoded event; to be awaited: done once it is durable or refused for itself.
@@ -93,7 +106,8 @@ class Publisher(Generic[F]):
         batch.events.append(event)
         batch.waiters.append(waiter)
         batch.size += size
-        if len(batch.events) >= FULL_EVENTS and self._flush is not None:
+        if len(batch.events) >= self._full_events and self._flush is not None:
+            self._shut(batch)
             self._flush()
         return waiter
 
@@ -128,11 +142,17 @@ class Publisher(Generic[F]):
             for index, code, message in errors
         )
 
-    def frames(self) -> Iterator[F]:
-        """What waits, as frames; one counts as under way from the moment it is taken."""
-        while self._queue:
+    def frames(self, events: int | None = None) -> Iterator[F]:
+        """What waits, as frames; one counts as under way from the moment it is taken.
+
+        Args:
+            events: as few frames as have so many; None: all.
+        """
+        taken = 0
+        while self._queue and (events is None or taken < events):
             batch = self._queue.popleft()
             self._shut(batch)
+            taken += len(batch.events)
             if batch.abandoned():
                 self._done(batch)
                 continue
@@ -167,7 +187,7 @@ class Publisher(Generic[F]):
     def connected(
         self, wake: Callable[[], None], flush: Callable[[], None], limits: Limits
     ) -> None:
-        """A connection is there; `wake` is called when frames wait, `flush` when one is full.
+        """A connection is there; `wake` is called when a frame waits, `flush` when one is full.
 
         Half of `publish_bytes` is used: the broker counts events after wrapping, which adds
         attributes to each.

@@ -5,7 +5,7 @@ import pytest
 
 from actorbus.errors import StoreUnavailableError
 from actors import runtime
-from actors.runtime import TURN, LoopActor, actor_of, stop, tell, tell_merged
+from actors.runtime import CHAIN, TURN, LoopActor, actor_of, stop, tell, tell_merged
 from tests.actors.stage import turns
 
 
@@ -55,6 +55,62 @@ def test_a_turn_handles_so_many_messages_and_lets_others_go_on() -> None:
         await turns()
         assert other.got[0] == TURN + 1  # one turn and its end
         assert [one for one in busy.got if one != "end"] == list(range(TURN + 1))
+
+    asyncio.run(script())
+
+
+def test_a_message_passes_several_actors_before_the_loops_other_work() -> None:
+    async def script() -> None:
+        first, second, third = start(), start(), start()
+        seen: list[int] = []
+        tell(first.actor_ref, lambda _: tell(second.actor_ref, pass_on))
+        asyncio.get_running_loop().call_soon(lambda: seen.append(len(third.got)))
+
+        def pass_on(_: object) -> None:
+            tell(third.actor_ref, "arrived")
+
+        await turns()
+        assert seen == [2]  # it had arrived, and that turn had ended
+
+    asyncio.run(script())
+
+
+def test_actors_that_never_rest_let_the_loop_go_on() -> None:
+    async def script() -> None:
+        actor = start()
+        taken: list[int] = []
+
+        def again(one: Recorder) -> None:
+            tell(one.actor_ref, again)
+
+        tell(actor.actor_ref, again)
+        loop = asyncio.get_running_loop()
+        loop.call_soon(lambda: taken.append(len(actor.got)))
+        await asyncio.sleep(0)
+        loop.call_soon(lambda: taken.append(len(actor.got)))
+        await asyncio.sleep(0)
+        stop(actor.actor_ref)
+        assert taken == [CHAIN, 2 * CHAIN]
+
+    asyncio.run(script())
+
+
+def test_a_failure_of_the_runtime_itself_stops_no_other_actor() -> None:
+    async def script() -> None:
+        broken, other = start(), start()
+
+        def crash(_: BaseException) -> None:
+            raise OSError
+
+        broken.crash = crash  # type: ignore[method-assign,assignment]
+        loop = asyncio.get_running_loop()
+        met: list[Any] = []
+        loop.set_exception_handler(lambda _, context: met.append(type(context["exception"])))
+        tell(broken.actor_ref, RuntimeError())
+        tell(other.actor_ref, "still here")
+        await turns()
+        assert met == [OSError]
+        assert other.got == ["still here", "end"]
 
     asyncio.run(script())
 
