@@ -303,8 +303,13 @@ class _Call:
     ) -> None:
         self._actor = actor
         self._answer: Callable[[Any, Exception | None], Any] | None = answer
-        self._timer = None if deadline is None else actor.loop.call_later(deadline, self._late)
+        self._timer: asyncio.TimerHandle | None = None
         self._future = work if isinstance(work, asyncio.Future) else asyncio.ensure_future(work)
+        if self._future.done():  # as the memory store's: nothing has to be waited for
+            self._done(self._future)
+            return
+        if deadline is not None:
+            self._timer = actor.loop.call_later(deadline, self._late)
         self._future.add_done_callback(self._done)
 
     def _done(self, future: asyncio.Future[Any]) -> None:

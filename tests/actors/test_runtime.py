@@ -125,6 +125,24 @@ def test_what_an_actor_tells_itself_waits_for_the_next_turn() -> None:
     asyncio.run(script())
 
 
+def test_a_call_that_is_done_already_waits_for_no_turn_of_the_loop() -> None:
+    async def script() -> None:
+        actor = start()
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        done.set_result(7)
+        timers: list[Any] = []
+        loop.call_later = lambda *timer: timers.append(timer)  # type: ignore[method-assign,assignment]
+        tell(actor.actor_ref, lambda one: one.call(done, lambda result, _: result))
+        seen: list[list[Any]] = []
+        loop.call_soon(lambda: seen.append([*actor.got]))
+        await turns()
+        assert seen == [["end", 7, "end"]]
+        assert not timers
+
+    asyncio.run(script())
+
+
 def test_an_answer_that_cannot_be_made_ends_the_actor() -> None:
     async def script() -> None:
         crashes: list[Any] = []
