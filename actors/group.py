@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -12,6 +13,7 @@ from actorbus.store import Feed, Fetched, GroupOptions
 from actors import effects as fx
 from actors import messages as msg
 from actors.cells import GroupCell
+from actors.clock import Now
 from actors.group_state import GroupState
 from actors.runtime import LoopActor, Ref, tell
 
@@ -51,6 +53,7 @@ class GroupActor(LoopActor):
         self.generation = generation
         self._supervisor = supervisor
         self._clock = supervisor.clock
+        self._now: Now | None = None
         self._state = GroupState(
             options or GroupOptions(),
             supervisor.store.abilities,
@@ -71,6 +74,7 @@ class GroupActor(LoopActor):
         self._open_feed()
         for member, ref in self.cell.members.items():
             self.on_receive(msg.Attach(member, ref))
+        self._now = None  # no turn has begun
         self.wake()
 
     def _open_feed(self) -> None:
@@ -86,55 +90,64 @@ class GroupActor(LoopActor):
 
     def on_receive(self, message: msg.Message) -> None:
         """Hand a message to the state, after what concerns the shell alone."""
-        match message:
-            case msg.Attach():
-                self._refs[message.member] = message.ref
-            case msg.Detach():
-                self._refs.pop(message.member, None)
-            case msg.Settle() | msg.Extend() | msg.Room() | msg.Taken():
-                if message.generation != self.generation:
-                    self._refuse(message)
-                    return
-            case msg.PublishDone():
-                message = self._letter_answered(message)
-            case msg.FeedOpen() | msg.Configure():
-                self._configure(message)
-            case _Inner():
-                self._take_inner(message)
-                return
-        self._state.handle(message, self._clock.now())
+        concern = _CONCERNS.get(type(message))
+        if concern is None:
+            self._state.handle(message, self._time())
+            return
+        rest = concern(self, message)
+        if rest is not None:
+            self._state.handle(rest, self._time())
 
-    def _configure(self, message: msg.FeedOpen | msg.Configure) -> None:
+    def _time(self) -> Now:
+        """Now, as it was when this turn first asked."""
+        if self._now is None:
+            self._now = self._clock.now()
+        return self._now
+
+    # What concerns the shell: each returns what is left for the state.
+
+    def _attach(self, message: msg.Attach) -> msg.Attach:
+        self._refs[message.member] = message.ref
+        return message
+
+    def _detach(self, message: msg.Detach) -> msg.Detach:
+        self._refs.pop(message.member, None)
+        return message
+
+    def _current(self, message: "_OfMember") -> "_OfMember | None":
+        """Nothing of an older generation changes anything."""
+        if message.generation == self.generation:
+            return message
+        if isinstance(message, msg.Settle | msg.Extend) and message.token is not None:
+            self._tell(message.member, msg.Settled(message.token, message.pieces))
+        return None
+
+    def _configure(self, message: msg.FeedOpen | msg.Configure) -> msg.FeedOpen | msg.Configure:
         """Options that were read while others were set are out of date."""
         if isinstance(message, msg.FeedOpen):
             self._feed = message.feed
             if not self._configured:
-                self._state.handle(msg.Configure(message.options), self._clock.now())
+                self._state.handle(msg.Configure(message.options), self._time())
         self._configured = True
+        return message
 
-    def _take_inner(self, message: "_Inner") -> None:
-        match message:
-            case _Answered():
-                self.answered()
-                self._carry_out(self._state.answered(message.answers, failed=message.failed))
-            case _FeedAway():
-                log.debug("feed is away", topic=self.cell.topic, reason=str(message.error))
-                self.loop.call_later(OPEN_PAUSE, self._reopen)
-            case _NotReleased():
-                self._supervisor.groups.reset(self)
-            case _Broken():
-                raise message.error or RuntimeError("the feed did not open")
+    def _on_answered(self, message: "_Answered") -> None:
+        self.answered()
+        self._carry_out(self._state.answered(message.answers, failed=message.failed))
+
+    def _on_feed_away(self, message: "_FeedAway") -> None:
+        log.debug("feed is away", topic=self.cell.topic, reason=str(message.error))
+        self.loop.call_later(OPEN_PAUSE, self._reopen)
+
+    def _on_not_released(self, _message: "_NotReleased") -> None:
+        self._supervisor.groups.reset(self)
+
+    def _on_broken(self, message: "_Broken") -> None:
+        raise message.error or RuntimeError("the feed did not open")
 
     def _reopen(self) -> None:
         if not self.actor_stopped.is_set():
             self._open_feed()
-
-    def _refuse(self, message: msg.Settle | msg.Extend | msg.Room | msg.Taken) -> None:
-        """Nothing of an older generation changes anything."""
-        if isinstance(message, msg.Settle | msg.Extend) and message.token is not None:
-            ref = self._refs.get(message.member)
-            if ref is not None:
-                tell(ref, msg.Settled(message.token, message.pieces))
 
     def answered(self) -> None:
         """A call that `quiet` waits for has ended."""
@@ -150,7 +163,8 @@ class GroupActor(LoopActor):
 
     def on_turn_end(self) -> None:
         """Carry out what the turn's messages have led to."""
-        self._carry_out(self._state.pump(self._clock.now()))
+        self._carry_out(self._state.pump(self._time()))
+        self._now = None
 
     def on_stop(self) -> None:
         """No timer outlives the actor, and nobody waits for it."""
@@ -331,7 +345,7 @@ class _Listener:
 
     def reset(self) -> None:
         """The feed has lost everything unsettled: a new generation begins."""
-        self._actor._supervisor.groups.reset(self._actor)  # noqa: SLF001 - its own half
+        self._actor._supervisor.groups.reset(self._actor)
 
 
 class _Inner(msg.Message, frozen=True):
@@ -353,3 +367,22 @@ class _NotReleased(_Inner, frozen=True):
 
 class _Broken(_Inner, frozen=True):
     error: Exception | None
+
+
+_OfMember = msg.Settle | msg.Extend | msg.Room | msg.Taken
+
+_CONCERNS: dict[type[msg.Message], Callable[[GroupActor, Any], msg.Message | None]] = {
+    msg.Attach: GroupActor._attach,
+    msg.Detach: GroupActor._detach,
+    msg.Settle: GroupActor._current,
+    msg.Extend: GroupActor._current,
+    msg.Room: GroupActor._current,
+    msg.Taken: GroupActor._current,
+    msg.PublishDone: GroupActor._letter_answered,
+    msg.FeedOpen: GroupActor._configure,
+    msg.Configure: GroupActor._configure,
+    _Answered: GroupActor._on_answered,
+    _FeedAway: GroupActor._on_feed_away,
+    _NotReleased: GroupActor._on_not_released,
+    _Broken: GroupActor._on_broken,
+}

@@ -409,19 +409,22 @@ class GroupState:
 
     def _set_timer(self, now: Now) -> None:
         # a timer that goes off too early costs one tick; moving it each turn costs more
-        if self._timer is not None and self._nothing_before(self._timer):
+        if self._timer is not None and self._nothing_before(self._timer, now):
             return
         at = min((time for time in self._times(now) if time is not None), default=None)
         if at is not None and (self._timer is None or at < self._timer):
             self._timer = at
             self._out.append(fx.SetTimer(at))
 
-    def _nothing_before(self, at: int) -> bool:
-        """Whether leases alone need the timer, and none ends before this: what most turns find."""
+    def _nothing_before(self, at: int, now: Now) -> bool:
+        """Whether only leases and the end of the quiet could need the timer, and none before this.
+
+        So it is in most turns.
+        """
         return (
-            self._quiet_since is None
+            (self._quiet_since is None or self._quiet_since + SLEEP_AFTER_MS >= at)
             and self._stuck_since is None
-            and not self._reading.behind
+            and self._reading.retry_at(now) is None
             and self.line.next_due() is None
             and self._endings.letters.next_due() is None
             and self.leases.none_before(at)
