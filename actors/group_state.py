@@ -125,6 +125,8 @@ class GroupState:
     # --- members ------------------------------------------------------------------------------
 
     def _on_attach(self, message: msg.Attach, _now: Now) -> None:
+        if not self.members.subscribed():
+            self._reading.behind = True  # a group without members is told of nothing
         self.members.add(message.member)
         self._out.append(fx.Open(message.member))
 

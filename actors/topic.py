@@ -105,12 +105,15 @@ class TopicActor(LoopActor):
         self._supervisor.counters.published += events
 
     def _notify(self, appended: Appended | None) -> None:
-        """Tell each group of the batch; of a failed append too: it may be durable all the same."""
+        """Tell each group of the batch; of a failed append too: it may be durable all the same.
+
+        A group without members reads nothing, and looks for itself when one comes.
+        """
         if appended is not None and appended.batch is None:
             return
         notice = msg.Notice(() if appended is None or appended.batch is None else (appended.batch,))
         for group in self.cell.groups.values():
-            if group.ref is not None:
+            if group.ref is not None and group.members:
                 tell_merged(group.ref, notice)
 
     # --- groups -------------------------------------------------------------------------------

@@ -374,6 +374,12 @@ def test_a_gap_in_the_notices_is_read() -> None:
     assert fetch.position == 0
 
 
+def test_who_comes_to_a_group_without_members_makes_it_look_for_what_it_was_not_told() -> None:
+    group = Group()
+    group.tell(msg.Leave(1))
+    assert "Fetch" in kinds(group.tell(msg.Attach(2, None)))
+
+
 def test_a_notice_during_a_fetch_leads_to_another() -> None:
     group = Group()
     assert kinds(group.publish(5, 1)) == ["Fetch"]
