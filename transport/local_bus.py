@@ -12,6 +12,7 @@ ceiling to 0.75 and more.
 import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import structlog
@@ -41,8 +42,8 @@ MESSAGE_EVENTS: Final = 16
 """Events of a message that are not worth dividing."""
 
 LINGER_SECONDS: Final = 0.005
-"""How long the others wait for a message's answer: a topic whose store hangs holds them up by no
-more."""
+"""How long the others wait for a message's answer. Then nothing waits for that message any more, so
+a topic whose store hangs holds up the others once."""
 
 RECONNECT: Final = (0.1, 5.0)
 """First and longest wait before a failed connection's actor is replaced, seconds."""
@@ -75,6 +76,7 @@ class LocalBus:
         self._reconnecting: asyncio.TimerHandle | None = None
         self._waking: asyncio.Handle | None = None
         self._handed = 0
+        self._hanging: AbstractSet[int] = frozenset()
         self._closed = False
         self._connect()
 
@@ -139,10 +141,18 @@ class LocalBus:
         """Hand over at the loop's next turn what this one publishes: it shares a message."""
         if self._waking is not None:
             return
-        if self._publisher.under_way:
-            self._waking = self._loop.call_later(LINGER_SECONDS, self._hand_over)
+        if self._awaited():
+            self._waking = self._loop.call_later(LINGER_SECONDS, self._linger_no_more)
         else:
             self._waking = self._loop.call_soon(self._hand_over)
+
+    def _awaited(self) -> bool:
+        """Whether messages are under way that are worth waiting for."""
+        return bool(self._publisher.under_way - self._hanging)
+
+    def _linger_no_more(self) -> None:
+        self._hanging = frozenset(self._publisher.under_way)
+        self._hand_over()
 
     def _hand_over(self, answered: int = 0) -> None:
         """Tell the actor of a half of the events; the others wait for its answer.
@@ -176,7 +186,7 @@ class LocalBus:
             self._publisher.published(frame.ref, ())
         elif isinstance(frame, frames.Error) and isinstance(frame.ref, int):
             self._publisher.refused(frame.ref, error_of(frame))
-        if not self._publisher.under_way:
+        if not self._awaited():
             answered, self._handed = self._handed, 0
             if self._waking is not None:
                 self._hand_over(answered)

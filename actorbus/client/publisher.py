@@ -8,6 +8,7 @@ before anything newer.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, Generic, TypeVar
 
 from actorbus.client.backoff import Backoff
@@ -44,7 +45,7 @@ class Publisher(Generic[F]):
         frame: makes a publish frame of topic, ref, encoded events and their time to live.
         timeout: seconds after which a publish without an answer fails.
         next_ref: numbers for the frames.
-        full_events: a frame is full with so many that were published one by one.
+        shared_events: most events of several calls in one frame.
     """
 
     def __init__(
@@ -52,10 +53,10 @@ class Publisher(Generic[F]):
         frame: Callable[[str, int, Sequence[bytes], int | None], F],
         timeout: float,
         next_ref: Callable[[], int],
-        full_events: int = FULL_EVENTS,
+        shared_events: int = BATCH_EVENTS,
     ) -> None:
         self._frame = frame
-        self._full_events = full_events
+        self._shared_events = shared_events
         self._timeout = timeout
         self._next_ref = next_ref
         self._loop = asyncio.get_running_loop()
@@ -73,9 +74,9 @@ class Publisher(Generic[F]):
         self._error: ActorbusError | None = None
 
     @property
-    def under_way(self) -> bool:
-        """Whether a frame has no answer yet."""
-        return bool(self._in_flight)
+    def under_way(self) -> AbstractSet[int]:
+        """The frames that have no answer yet, by `ref`."""
+        return self._in_flight.keys()
 
     @property
     def waiting(self) -> bool:
@@ -106,8 +107,7 @@ class Publisher(Generic[F]):
         batch.events.append(event)
         batch.waiters.append(waiter)
         batch.size += size
-        if len(batch.events) >= self._full_events and self._flush is not None:
-            self._shut(batch)
+        if len(batch.events) >= FULL_EVENTS and self._flush is not None:
             self._flush()
         return waiter
 
@@ -249,6 +249,7 @@ class Publisher(Generic[F]):
             batch is None
             or batch.ttl_ms != ttl_ms
             or len(batch.events) + count > self._batch_events
+            or len(batch.events) >= self._shared_events
             or (batch.size + size > BATCH_BYTES and batch.events)
         ):
             return self._begin(topic, ttl_ms, size)

@@ -75,6 +75,19 @@ def test_a_message_passes_several_actors_before_the_loops_other_work() -> None:
     asyncio.run(script())
 
 
+def test_each_actor_that_is_due_gets_a_turn_before_the_loops_other_work() -> None:
+    """What a connection reads in one turn of the loop is handled before it reads on."""
+
+    async def script() -> None:
+        many = [start() for _ in range(5 * CHAIN)]
+        for actor in many:
+            tell(actor.actor_ref, "told")
+        await asyncio.sleep(0)
+        assert all(actor.got == ["told", "end"] for actor in many)
+
+    asyncio.run(script())
+
+
 def test_actors_that_never_rest_let_the_loop_go_on() -> None:
     async def script() -> None:
         actor = start()

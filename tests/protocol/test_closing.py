@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from actors import messages as msg
+from actors.topic_state import TopicState
 from tests.protocol.harness import Player, Stage
 
 
@@ -74,9 +76,19 @@ def test_the_last_answer_is_sent_before_the_close(play: Player) -> None:
     play(script, grace_seconds=5.0)
 
 
+@pytest.mark.parametrize("count", [1, 40])
 def test_publishes_that_were_taken_are_answered_before_the_close(
-    play: Player, monkeypatch: pytest.MonkeyPatch
+    play: Player, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
+    taken: list[msg.Publish] = []
+    publish = TopicState.publish
+
+    def take(state: TopicState, request: msg.Publish) -> None:
+        taken.append(request)
+        publish(state, request)
+
+    monkeypatch.setattr(TopicState, "publish", take)
+
     async def script(stage: Stage) -> None:
         store, go = stage.broker.store, asyncio.Event()
         append = store.append
@@ -88,16 +100,18 @@ def test_publishes_that_were_taken_are_answered_before_the_close(
 
             return asyncio.ensure_future(work())
 
-        peer = await stage.app("billing")
-        await peer.ask("inspect")
+        peers = [await stage.app(f"app{number}") for number in range(count)]
         monkeypatch.setattr(store, "append", later)
-        await peer.send("publish", topic="orders", data=1, ref="taken")
-        await stage.until(lambda: "orders" in stage.broker.supervisor.topics)
+        for peer in peers:
+            await peer.send("publish", topic="orders", data=1, ref="taken")
+        await stage.until(lambda: len(taken) == count)
         stopping = asyncio.create_task(stage.broker.stop())
-        await peer.expect("goaway")
+        for peer in peers:
+            await peer.expect("goaway")
         go.set()
-        assert (await peer.answer("taken"))["type"] == "published"
-        assert await peer.closed() == 1001
+        for peer in peers:
+            assert (await peer.answer("taken"))["type"] == "published"
+            assert await peer.closed() == 1001
         await stopping
 
     play(script)

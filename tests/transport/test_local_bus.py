@@ -4,7 +4,6 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import pytest
@@ -188,14 +187,36 @@ def test_callers_that_are_in_step_fall_into_two_halves(monkeypatch: pytest.Monke
     run(script)
 
 
-def test_a_store_that_hangs_holds_up_what_is_published_for_moments_only() -> None:
+def test_a_message_that_hangs_holds_up_the_others_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async def script(broker: Broker, url: str) -> None:
         bus = broker.open_bus("pubsub", "shop")
         store = SlowAppends(broker.supervisor.store)
-        publishes = []
-        for n in range(3):  # each waits for what the one before it has begun
-            publishes.append(asyncio.create_task(bus.publish("t", event=event(n))))
-            await until(partial(lambda count: store.waiting.qsize() == count, n + 1))
+        hanging = asyncio.create_task(bus.publish("hangs", event=event()))
+        await until(lambda: store.waiting.qsize() == 1)
+        let_hanging_go = store.waiting.get_nowait()
+        first = asyncio.create_task(bus.publish("t", event=event()))
+        await store.let_go()
+        assert await first == "1"
+        monkeypatch.setattr(local_bus, "LINGER_SECONDS", 2 * SECONDS)
+        for _ in range(3):
+            next_one = asyncio.create_task(bus.publish("t", event=event()))
+            await store.let_go()
+            assert await next_one == "1"
+        let_hanging_go()
+        assert await hanging == "1"
+        await bus.close()
+
+    run(script)
+
+
+def test_all_that_waits_goes_once_a_message_hangs() -> None:
+    async def script(broker: Broker, url: str) -> None:
+        bus = broker.open_bus("pubsub", "shop")
+        store = SlowAppends(broker.supervisor.store)
+        publishes = [asyncio.create_task(bus.publish("hangs", event=event()))]
+        await until(lambda: store.waiting.qsize() == 1)
+        publishes += [asyncio.create_task(bus.publish(f"t{n}", event=event())) for n in range(64)]
+        await until(lambda: store.waiting.qsize() == 65)
         for _ in publishes:
             await store.let_go()
         await asyncio.gather(*publishes)

@@ -216,10 +216,14 @@ BODIES = [b"null", b"1", b'{"a":[1]}', b'"x"']
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def test_events_of_one_second_share_a_template_whatever_their_data() -> None:
+def test_events_of_one_second_share_a_template_whatever_their_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("transport.dapr.envelope.now", lambda: "2026-01-01T00:00:00Z")
     requests = [Publish("pubsub", "t", body, "application/json", {}, "shop") for body in BODIES]
     events = [wrap(request, "1.0").event for request in requests]
     assert all(type(event) is TemplatedEvent for event in events)
+    assert len({id(event._template) for event in events}) == 1  # type: ignore[attr-defined]
     assert len({event["id"] for event in events}) == len(events)
     for event, body in zip(events, BODIES, strict=True):
         event_id, canonical = EventEncoder("shop").encode(dict(event))

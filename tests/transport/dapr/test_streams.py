@@ -198,9 +198,18 @@ def test_retry_delivers_again() -> None:
     play(script)
 
 
-def test_acknowledgements_are_passed_on_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "ACKS", 3)
+def test_as_many_acknowledgements_as_events_in_flight_are_passed_on_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(streams, "ACK_SECONDS", 600)
+    passed_on: list[int] = []
+    original = streams.Stream._flush
+
+    async def flush(self: streams.Stream) -> None:
+        passed_on.append(len(self._done))
+        await original(self)
+
+    monkeypatch.setattr(streams.Stream, "_flush", flush)
 
     async def script(stage: Stage) -> None:
         stream = await stage.stream()
@@ -208,6 +217,17 @@ def test_acknowledgements_are_passed_on_together(monkeypatch: pytest.MonkeyPatch
         for event in (await stream.events(5))[:3]:
             await stream.answer(event.id)
         await until_settled(stage, left=2)
+        assert passed_on == [3]
+
+    play(script)
+
+
+def test_an_acknowledgement_that_waits_for_others_is_passed_on_in_time() -> None:
+    async def script(stage: Stage) -> None:
+        stream = await stage.stream()
+        await (await stage.app("producer")).publish_many("orders", range(5))
+        await stream.answer((await stream.events(5))[0].id)
+        await until_settled(stage, left=4)
 
     play(script)
 
@@ -220,12 +240,11 @@ def test_an_acknowledgement_that_waits_for_others_is_passed_on_when_the_stream_e
     async def script(stage: Stage) -> None:
         stream = await stage.stream()
         await (await stage.app("producer")).publish_many("orders", range(4))
-        for event in (await stream.events(4))[:3]:
-            await stream.answer(event.id)
+        await stream.answer((await stream.events(4))[0].id)
         await stream.call.done_writing()
         await stream.ended()
         again = await stage.stream()
-        assert (await again.event()).data == b"3"
+        assert sorted([event.data for event in await again.events(3)]) == [b"1", b"2", b"3"]
         await no_event(again)
 
     play(script)
