@@ -15,6 +15,9 @@ from actorbus import (
     UnavailableError,
 )
 from actorbus.client.publish_room import PublishRoom
+from actorbus.client.publisher import FULL_EVENTS, Publisher
+from actorbus.frame_types import Limits
+from actorbus.limits import BATCH_EVENTS, EVENT_BYTES, FRAME_BYTES, PUBLISH_BYTES
 from tests.actorbus.client.fake_broker import FakeBroker, Peer, connected, run, turns, until
 
 
@@ -473,5 +476,19 @@ def test_bytes_travel_in_both_encodings() -> None:
             (sent,) = (await peer.published())["events"]
             assert sent["data_base64"] == "cmF3"
             await call
+
+    run(test())
+
+
+def test_what_is_published_while_nothing_can_be_written_shares_one_frame() -> None:
+    async def test() -> None:
+        numbers = iter(range(10))
+        publisher = Publisher(lambda *frame: frame[2], 10.0, numbers.__next__)
+        limits = Limits(FRAME_BYTES, EVENT_BYTES, BATCH_EVENTS, PUBLISH_BYTES, 120, 10, 10)
+        publisher.connected(lambda: None, lambda: None, limits)
+        waiters = [publisher.publish("t", None, b"x") for _ in range(3 * FULL_EVENTS)]
+        assert [len(events) for events in publisher.frames()] == [3 * FULL_EVENTS]
+        publisher.published(0, ())
+        await asyncio.gather(*waiters)
 
     run(test())
