@@ -146,7 +146,7 @@ class EventEncoder:
         if not isinstance(event, dict):
             raise InvalidEventError(f"an event must be a map, not {quote(event)}")
         size = len(event)
-        if "data" in event and (size == 1 or (size == 2 and "id" in event)):  # noqa: PLR2004
+        if "data" in event and (size == 1 or (size == 2 and "id" in event)):  # noqa: PLR2004 - a pair
             event_id, canonical = self._encode_plain(event.get("id"), event["data"], limit)
         elif size * _SHORTEST_PAIR > limit:
             raise InvalidEventError(

@@ -16,7 +16,7 @@ from actorbus.errors import UndecodableError
 from actorbus.limits import DATA_DEPTH
 from actorbus.packing import first_line
 
-_DIGITS: Final = bytes(48 if 48 <= byte <= 57 else 0 for byte in range(256))  # noqa: PLR2004
+_DIGITS: Final = bytes(48 if 48 <= byte <= 57 else 0 for byte in range(256))  # noqa: PLR2004 - 0 to 9
 _LONG_RUN: Final = b"0" * 19
 _LONGEST_INTEGER: Final = 4000
 """CPython reads no integer of more than 4300 digits."""

@@ -91,10 +91,7 @@ class GroupActor(LoopActor):
     def on_receive(self, message: msg.Message) -> None:
         """Hand a message to the state, after what concerns the shell alone."""
         concern = _CONCERNS.get(type(message))
-        if concern is None:
-            self._state.handle(message, self._time())
-            return
-        rest = concern(self, message)
+        rest = message if concern is None else concern(self, message)
         if rest is not None:
             self._state.handle(rest, self._time())
 

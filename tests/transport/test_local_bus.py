@@ -17,6 +17,7 @@ from actors.access import Access, Policy
 from actors.instance import InstanceActor
 from actors.instance_messages import Encoded
 from actors.runtime import actor_of
+from tests.actors.stage import turns, until
 from transport import local_bus
 from transport.broker import Broker, Config
 from transport.components import ComponentConfig
@@ -153,8 +154,7 @@ def test_what_is_published_while_a_message_is_under_way_shares_the_next(
             publishes = []
             for n in range(5):
                 publishes.append(asyncio.create_task(bus.publish("t", event=event(n))))
-                for _ in range(10):
-                    await asyncio.sleep(0)
+                await turns(10)
             assert seen == [[0]]
             await store.let_go()
             assert await publishes[0] == "1"
@@ -223,12 +223,6 @@ def test_all_that_waits_goes_once_a_message_hangs() -> None:
         await bus.close()
 
     run(script)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait, turn by turn, until it holds."""
-    while not condition():  # noqa: ASYNC110 - one turn after the other
-        await asyncio.sleep(0)
 
 
 def test_many_events_go_in_order() -> None:
@@ -308,8 +302,7 @@ def test_a_broker_that_is_full_is_asked_again(monkeypatch: pytest.MonkeyPatch) -
         budget = broker.supervisor.topic_budget("t")
         budget.add(budget.limit)
         publish = asyncio.create_task(bus.publish("t", event=event()))
-        while not broker.supervisor.counters.refused:  # noqa: ASYNC110 - one turn after the other
-            await asyncio.sleep(0)
+        await until(lambda: bool(broker.supervisor.counters.refused))
         budget.release(budget.limit)
         assert await publish == "1"
         await bus.close()
