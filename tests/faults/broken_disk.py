@@ -12,7 +12,8 @@ from typing import Any, Final
 import apsw
 
 from transport.cli import main
-from transport.stores.sqlite.journal import JournalFile
+from transport.stores.sqlite.journal_file import JournalFile
+from transport.stores.sqlite.kernel_writes import KernelWrites
 
 BASE: Final = "unix"
 """What it stands before: no name would mean the default, which is itself."""
@@ -36,14 +37,20 @@ class BrokenDisk(apsw.VFS):
 
 def break_journal(broken: Path) -> None:
     """Let no write to the journal become durable, either."""
-    write = JournalFile.write
+    write, start = JournalFile.write, JournalFile.start
 
     def fail_or_write(file: JournalFile, parts: Sequence[bytes], offset: int) -> None:
         if broken.exists():
             raise OSError(errno.EIO, "Input/output error (injected)")
         write(file, parts, offset)
 
+    def refuse_or_start(
+        file: JournalFile, parts: Sequence[bytes], offset: int, writes: KernelWrites
+    ) -> bool:
+        return not broken.exists() and start(file, parts, offset, writes)
+
     setattr(JournalFile, "write", fail_or_write)  # noqa: B010 - a method of the class
+    setattr(JournalFile, "start", refuse_or_start)  # noqa: B010 - same
 
 
 class _File(apsw.VFSFile):

@@ -28,6 +28,10 @@ class DiskSpace:
             self._shortage = self._look()
         return self._shortage
 
+    def due(self) -> bool:
+        """Whether `shortage` would look, which may take time."""
+        return time.monotonic() >= self._look_at
+
     def _look(self) -> str | None:
         try:
             free = shutil.disk_usage(self._directory).free

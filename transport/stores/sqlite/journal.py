@@ -8,15 +8,18 @@ A record is a header (CRC-32 of all that follows, length of the payload, number,
 payload. It counts if the CRC is right, the salt that of this journal, and the number the next. The
 tables tell where the first one is. A record that was torn by a crash had not been answered.
 
-As SQLite does, this trusts the disk to leave alone the bytes around those it is told to write.
+A write may be followed by zeros up to the next block (`journal_file`), so the head stays a block
+behind the tail. As SQLite does, this trusts the disk to leave alone the bytes around those it is
+told to write.
 """
 
-import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Final, NamedTuple
+
+from transport.stores.sqlite.journal_file import JournalFile, rounded_up
+from transport.stores.sqlite.kernel_writes import KernelWrites
 
 SALT_BYTES: Final = 8
 
@@ -56,68 +59,6 @@ class DamagedJournalError(Exception):
     """A record can't be read, although later ones can."""
 
 
-class JournalFile:
-    """A file whose writes are durable when they return.
-
-    Args:
-        path: made if it does not exist.
-
-    Raises:
-        OSError: from each method, as the system tells it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC, 0o600)
-
-    def size(self) -> int:
-        """Its length in bytes."""
-        return os.fstat(self._file).st_size
-
-    def read(self, length: int, offset: int) -> bytes:
-        """Up to `length` bytes from `offset` on."""
-        return os.pread(self._file, length, offset)
-
-    def write(self, parts: Sequence[bytes], offset: int) -> None:
-        """Write the parts one after the other from `offset` on."""
-        written = os.pwritev(self._file, parts, offset)
-        rest = memoryview(b"".join(parts))[written:] if written < sum(map(len, parts)) else b""
-        while rest:  # there was no room for it: the next call tells why
-            written += (count := os.pwrite(self._file, rest, offset + written))
-            rest = rest[count:]
-
-    def cut(self, length: int) -> None:
-        """Give back what is beyond `length`; durable when it returns."""
-        os.ftruncate(self._file, length)
-        os.fsync(self._file)
-
-    def share(self, database: Path) -> None:
-        """Give it the owner and the rights of the database, as SQLite does with its own files."""
-        status = database.stat()
-        os.fchmod(self._file, status.st_mode & 0o666)
-        if os.geteuid() == 0:
-            os.fchown(self._file, status.st_uid, status.st_gid)
-
-    def make_known(self) -> None:
-        """Make its name durable."""
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
-    def close(self) -> None:
-        """Free it; again is no error."""
-        file, self._file = self._file, -1
-        if file >= 0:
-            os.close(file)
-
-    def remove(self) -> None:
-        """Delete it."""
-        self.close()
-        self._path.unlink(missing_ok=True)
-
-
 class Journal:
     """The ring, from `tail`, the first record that is needed, to `head`, where the next one goes.
 
@@ -134,6 +75,7 @@ class Journal:
         self._file = file
         self._salt = salt
         self._failed: int | None = None
+        self._started = (b"", 0)
         self._ahead = file.size()  # what is there is as good as zeros
         self._end = min(max(self._ahead, START_BYTES), MOST_BYTES)
 
@@ -144,24 +86,53 @@ class Journal:
             OSError: it is not durable, and the next one takes its place.
         """
         self._void()
-        length = _HEADER.size + len(payload)
-        offset = self._offset(length)
-        if offset is None:
+        record = self._record(payload)
+        if record is None:
             return None
-        number = self.head.number
-        record = _HEADER.pack(0, len(payload), number, self._salt)[_CRC_BYTES:]
-        checksum = zlib.crc32(payload, zlib.crc32(record)).to_bytes(_CRC_BYTES, "little")
+        parts, offset = record
         self._failed = offset
         try:
-            self._file.write((checksum + record, payload), offset)
+            self._file.write(parts, offset)
         except OSError:
             self._end = max(offset, min(self._end, self._ahead))  # where it can't be made longer
             raise
+        return self._appended(payload, offset)
+
+    def start(self, payload: bytes, writes: KernelWrites) -> bool:
+        """Have the kernel begin `append`; False: it does not, and `append` has to be called.
+
+        Nothing else may be done with the journal until `ended` was called.
+        """
+        record = self._record(payload) if self._failed is None else None
+        if record is None:
+            return False
+        parts, offset = record
+        if not self._file.start(parts, offset, writes):
+            return False
+        self._failed = offset
+        self._started = payload, offset
+        return True
+
+    def ended(self, writes: KernelWrites) -> Place | None:
+        """Where the record is that was started, now that there is a result; None: `append` it."""
+        return self._appended(*self._started) if self._file.ended(writes) else None
+
+    def _record(self, payload: bytes) -> tuple[tuple[bytes, bytes], int] | None:
+        """The next record and its offset; None: there is no room for it."""
+        offset = self._offset(_HEADER.size + len(payload))
+        if offset is None:
+            return None
+        head = _HEADER.pack(0, len(payload), self.head.number, self._salt)[_CRC_BYTES:]
+        checksum = zlib.crc32(payload, zlib.crc32(head)).to_bytes(_CRC_BYTES, "little")
+        return (checksum + head, payload), offset
+
+    def _appended(self, payload: bytes, offset: int) -> Place:
+        """The record is durable."""
         self._failed = None
-        self._end = max(self._end, offset + length)
-        self._ahead = max(self._ahead, offset + length)
-        place = Place(number, offset)
+        place = Place(self.head.number, offset)
         self.head = place.after(payload)
+        self._end = max(self._end, self.head.offset)
+        self._ahead = max(self._ahead, self.head.offset)
         return place
 
     def _void(self) -> None:
@@ -178,10 +149,10 @@ class Journal:
     def _offset(self, length: int) -> int | None:
         head, tail = self.head.offset, self.tail.offset
         if head < tail:
-            return head if head + length < tail else None
+            return head if _ends_before(tail, head + length) else None
         if head + length <= self._end:
             return head
-        if length < tail:
+        if _ends_before(tail, length):
             return 0
         return head if head + length <= MOST_BYTES else None
 
@@ -220,6 +191,11 @@ class Journal:
             raise
         self._ahead += missing
         return True
+
+
+def _ends_before(tail: int, end: int) -> bool:
+    """Whether a record that ends there leaves the tail alone, and is seen to be behind it."""
+    return end < tail and rounded_up(end) <= tail
 
 
 def read(file: JournalFile, salt: bytes, tail: Place) -> Iterator[tuple[Place, bytes]]:

@@ -1,7 +1,8 @@
 """The log of the SQLite store: topics and groups in memory, batches in the storage.
 
-All of it belongs to the writer's thread. What is changed in memory is taken back when the commit
-fails, but for settling and attempts: these stay, marked as not yet written.
+All of it belongs to the writer's thread, or for a commit to the loop (`fast_path`). What is changed
+in memory is taken back when the commit fails, but for settling and attempts: these stay, marked as
+not yet written.
 """
 
 from collections import defaultdict
@@ -29,7 +30,8 @@ from actorbus.store import (
 from transport.stores.disk import DiskSpace
 from transport.stores.log import FETCH_BATCHES, page
 from transport.stores.sqlite.changes import Changes, Row, pack
-from transport.stores.sqlite.journal import JournalFile
+from transport.stores.sqlite.journal_file import JournalFile
+from transport.stores.sqlite.kernel_writes import KernelWrites
 from transport.stores.sqlite.rows import GroupRow, TopicRow
 from transport.stores.sqlite.schema import damaged_at_work, meaning
 from transport.stores.sqlite.storage import Storage
@@ -37,6 +39,9 @@ from transport.stores.sqlite.trim import Trimmer
 
 RETRY_SECONDS: Final = 1.0
 """How soon what could not be written is tried again when no call does so before."""
+
+CALM_SECONDS: Final = 0.002
+"""A commit that begins so long before the tables have to be read surely does not read them."""
 
 
 class SqliteLog:
@@ -67,6 +72,7 @@ class SqliteLog:
         self._disk = disk
         self._trimmer = Trimmer(self._storage, retain_ms=retain_ms, clock=clock)
         self._changes = Changes()
+        self._started: tuple[Changes, Sequence[GroupRow]] = (self._changes, ())
         self._dirty: set[GroupRow] = set()
         self._topics: dict[str, TopicRow] = {}
         self._last_id = 0
@@ -298,10 +304,43 @@ class SqliteLog:
             failure = meaning(error, self._connection)
             self.reason = failure.message
             raise failure from error
-        self._dirty.clear()
+        self._written(dirty)
+        self.reason = self._disk.shortage() if self.reason is not None else None
+
+    def _written(self, dirty: Sequence[GroupRow]) -> None:
+        self._dirty.difference_update(dirty)
         for group in dirty:
             group.written()
-        self.reason = self._disk.shortage() if self.reason is not None else None
+
+    def calm(self) -> bool:
+        """Whether a commit now writes to the journal, and does nothing else that takes time."""
+        pause = self.pause()
+        due = self.reason is not None or (pause is not None and pause < CALM_SECONDS)
+        return not due and not self._disk.due()
+
+    def start(self, writes: KernelWrites) -> bool:
+        """Have the kernel begin `commit`; False: it does not, and `commit` has to be called.
+
+        Only when it is `calm`; nothing else may be done with the log until `ended` was called.
+        """
+        changes, self._changes = self._changes, Changes()
+        dirty = tuple(self._dirty)
+        self._fold(dirty, changes)
+        if changes and self._storage.start(changes, writes):
+            self._started = changes, dirty
+            return True
+        self._changes = changes
+        return False
+
+    def ended(self, writes: KernelWrites) -> bool:
+        """Whether what was started is durable, now that there is a result; else `commit` it."""
+        changes, dirty = self._started
+        durable = self._storage.ended(changes, writes)
+        if durable:
+            self._written(dirty)
+        else:
+            self._changes = changes
+        return durable
 
     def _fold(self, dirty: Sequence[GroupRow], changes: Changes) -> None:
         for group in dirty:

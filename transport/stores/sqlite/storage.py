@@ -15,10 +15,11 @@ from transport.stores.sqlite.journal import (
     SALT_BYTES,
     DamagedJournalError,
     Journal,
-    JournalFile,
     Place,
     read,
 )
+from transport.stores.sqlite.journal_file import JournalFile
+from transport.stores.sqlite.kernel_writes import KernelWrites
 from transport.stores.sqlite.schema import NO_ROOM, PAGE_BYTES, damaged, journal_path
 from transport.stores.sqlite.statements import statements
 from transport.stores.sqlite.tables import Tables, unpack_batch
@@ -119,6 +120,20 @@ class Storage:
             self._apply(whole, None)
         else:
             self._unapplied.add(changes, place)
+
+    def start(self, changes: Changes, writes: KernelWrites) -> bool:
+        """Have the kernel begin `write`; False: it does not, and `write` has to be called.
+
+        Nothing else may be done with the storage until `ended` was called.
+        """
+        return self._journal.start(changes.pack(), writes)
+
+    def ended(self, changes: Changes, writes: KernelWrites) -> bool:
+        """Whether what was started is durable, now that there is a result; else `write` it."""
+        place = self._journal.ended(writes)
+        if place is not None:
+            self._unapplied.add(changes, place)
+        return place is not None
 
     def apply(self) -> None:
         """Bring all of the journal into the tables."""

@@ -21,7 +21,7 @@ from actorbus.store import (
 from transport.stores.disk import DiskSpace
 from transport.stores.log import ABILITIES, wall_clock
 from transport.stores.sqlite.feed import SqliteFeed
-from transport.stores.sqlite.journal import JournalFile
+from transport.stores.sqlite.journal_file import JournalFile
 from transport.stores.sqlite.log import SqliteLog
 from transport.stores.sqlite.rows import GroupRow
 from transport.stores.sqlite.schema import not_opened, open_database

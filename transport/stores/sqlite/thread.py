@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 import structlog
 
 from actorbus.errors import StoreError, StoreUnavailableError, StoreUnusableError
+from transport.stores.sqlite.kernel_writes import KernelWrites
 
 READ_SECONDS: Final = 0.01
 """Reads of one round: appends that wait behind readers that catch up wait no longer."""
@@ -28,13 +29,22 @@ log = structlog.get_logger("actorbus.store")
 
 
 class Log(Protocol):
-    """What the thread works on; none of it is touched by another thread."""
+    """What the thread works on; whoever holds its lock, and nobody else, touches it."""
 
     reason: str | None
     """Why it takes no work just now."""
 
     def commit(self) -> None:
         """Make all work since the last commit durable; after a `StoreError` none of it was done."""
+
+    def calm(self) -> bool:
+        """Whether a commit now takes no time but for its write, which may be `start`ed."""
+
+    def start(self, writes: KernelWrites) -> bool:
+        """Have the kernel begin `commit`; False: it does not, and `commit` has to be called."""
+
+    def ended(self, writes: KernelWrites) -> bool:
+        """Whether what was started is durable, now that there is a result; else `commit` it."""
 
     def untidy(self) -> bool:
         """Whether there is something for `tidy` to do."""
@@ -94,7 +104,8 @@ class WriterThread(threading.Thread):
         opened: told once the log is open, or why it can't be.
 
     Attributes:
-        queue: calls that belong together, in order; None: nothing comes any more.
+        log: what it works on, once it is open.
+        lock: held by who touches the log; by the loop only while the thread is `idle`.
     """
 
     def __init__(
@@ -106,7 +117,10 @@ class WriterThread(threading.Thread):
         opened: asyncio.Future[None],
     ) -> None:
         super().__init__(name="actorbus-sqlite", daemon=True)
-        self.queue: SimpleQueue[tuple[Call, ...] | None] = SimpleQueue()
+        self.log: Log | None = None
+        self.lock = threading.Lock()
+        self._queue: SimpleQueue[tuple[Call, ...] | None] = SimpleQueue()
+        self._handed = self._taken = self._finished = 0
         self._open_log = open_log
         self._listener = listener
         self._tell = tell
@@ -114,22 +128,37 @@ class WriterThread(threading.Thread):
         self._opened = opened
         self._stopped: asyncio.Future[None] | None = None
         self._reads: deque[Call] = deque()
-        self._log: Log | None = None
+        self._done: list[tuple[Call, Any]] = []
+        self._failed: list[Answer] = []
+        self._pause: float | None = None
         self._broken: StoreUnusableError | None = None
 
     def reason(self) -> str | None:
         """Why the log takes no work just now (read from the loop)."""
-        return self._log.reason if self._log is not None else None
+        return self.log.reason if self.log is not None else None
+
+    def hand(self, calls: tuple[Call, ...]) -> None:
+        """Have it do calls that belong together, in order (called on the loop).
+
+        Without calls: have it do what is due.
+        """
+        self._handed += 1
+        self._queue.put(calls)
+
+    def idle(self) -> bool:
+        """Whether all that was handed to it is done (asked on the loop)."""
+        return self._finished == self._handed and self._broken is None
 
     def stop(self, stopped: asyncio.Future[None]) -> None:
         """Have it end after what is queued (called on the loop)."""
         self._stopped = stopped
-        self.queue.put(None)
+        self._queue.put(None)
 
     def run(self) -> None:
         """Open the log and serve until stopped."""
         try:
-            opened = self._log = self._open_log()
+            opened = self.log = self._open_log()
+            self._pause = opened.pause()
         except Exception as error:  # noqa: BLE001 - whoever opens gets it
             self._tell(settle, self._opened, error)
             return
@@ -140,60 +169,77 @@ class WriterThread(threading.Thread):
 
     def _round(self, opened: Log) -> bool:
         """One commit and some reads; False after the last one."""
-        writes, going = self._take(opened)
-        self._write(opened, writes)
-        if self._reads:
-            self._read(going=going)
-        if opened.untidy():
-            try:
-                self._attempt(opened.tidy)
-            except StoreUnavailableError as error:
-                log.debug("store_tidy_later", reason=error.message)
+        writes, going = self._take()
+        with self.lock:
+            self._write(opened, writes)
+            if self._reads:
+                self._read(going=going)
+            if opened.untidy():
+                try:
+                    self.attempt(opened.tidy)
+                except StoreUnavailableError as error:
+                    log.debug("store_tidy_later", reason=error.message)
+            self._pause = opened.pause() if self._broken is None else None
+            if not self._reads:
+                self._finished = self._taken
         return going
 
-    def _take(self, opened: Log) -> tuple[list[Call], bool]:
+    def _take(self) -> tuple[list[Call], bool]:
         """All writes that are queued, after waiting for one; reads go to their own line."""
         writes: list[Call] = []
         try:
             size = 0
-            calls = self._wait(opened)
+            calls = self._wait()
             most = max(COMMIT_BYTES, self._waiting() // COMMIT_SHARE)
             while calls is not None:
+                self._taken += 1
                 for call in calls:
                     (self._reads if call.reads else writes).append(call)
                     size += call.size
                 if size >= most:
                     return writes, True
-                calls = self.queue.get_nowait()
+                calls = self._queue.get_nowait()
         except Empty:
             return writes, True
         return writes, False
 
-    def _wait(self, opened: Log) -> tuple[Call, ...] | None:
-        pause = None if self._broken is not None else opened.pause()
-        if self._reads or pause == 0:
-            return self.queue.get_nowait()
-        return self.queue.get(timeout=pause)
+    def _wait(self) -> tuple[Call, ...] | None:
+        if self._reads or self._pause == 0:
+            return self._queue.get_nowait()
+        return self._queue.get(timeout=self._pause)
 
     def _write(self, opened: Log, calls: list[Call]) -> None:
-        done: list[tuple[Call, Any]] = []
-        answers: list[Answer] = []
+        self.perform(calls)
+        failure: StoreError | None = None
+        try:
+            self.attempt(opened.commit)
+        except StoreError as error:
+            failure = error
+        answers = self.conclude(failure)
+        if answers:
+            self._tell(self._listener.answer, answers)
+
+    def perform(self, calls: Iterable[Call]) -> None:
+        """Do the work of writes, which is durable with the next commit; by who has the lock."""
         for call in calls:
             # An append whose caller has been told that it failed need not be kept after all.
             if call.size and call.future.done():
-                answers.append((call, None, None))
+                self._failed.append((call, None, None))
                 continue
             try:
-                done.append((call, self._attempt(call.work)))
+                self._done.append((call, self.attempt(call.work)))
             except StoreError as error:
-                answers.append((call, None, error))
-        try:
-            self._attempt(opened.commit)
-            answers.extend((call, value, None) for call, value in done)
-        except StoreError as error:
-            answers.extend((call, None, error) for call, _ in done)
-        if answers:
-            self._tell(self._listener.answer, answers)
+                self._failed.append((call, None, error))
+
+    def conclude(self, failure: StoreError | None) -> list[Answer]:
+        """The answers to all that was performed, now that its commit is done, or has failed."""
+        answers = self._failed
+        if failure is None:
+            answers.extend((call, value, None) for call, value in self._done)
+        else:
+            answers.extend((call, None, failure) for call, _ in self._done)
+        self._done, self._failed = [], []
+        return answers
 
     def _read(self, *, going: bool) -> None:
         answers: list[Answer] = []
@@ -201,7 +247,7 @@ class WriterThread(threading.Thread):
         while self._reads:
             call = self._reads.popleft()
             try:
-                answers.append((call, self._attempt(call.work), None))
+                answers.append((call, self.attempt(call.work), None))
             except StoreError as error:
                 answers.append((call, None, error))
             if going and time.monotonic() >= until:
@@ -209,7 +255,7 @@ class WriterThread(threading.Thread):
         if answers:
             self._tell(self._listener.answer, answers)
 
-    def _attempt(self, work: Callable[[], T]) -> T:
+    def attempt(self, work: Callable[[], T]) -> T:
         """What `work` returns; whatever must end the store ends it, and refuses this call."""
         if self._broken is not None:
             raise StoreUnavailableError(self._broken.message)

@@ -9,6 +9,7 @@ import structlog
 
 from actorbus.errors import StoreError, StoreUnavailableError, StoreUnusableError
 from actorbus.store import CALL_SECONDS
+from transport.stores.sqlite.fast_path import FastPath
 from transport.stores.sqlite.thread import Answer, Call, Log, WriterThread
 
 QUEUE_CALLS: Final = 100_000
@@ -45,6 +46,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._failed = failed
         self._thread: WriterThread | None = None
+        self._fast_path: FastPath | None = None
         self._pending: deque[Call] = deque()
         self._bytes = 0
         self._watch: asyncio.TimerHandle | None = None
@@ -65,6 +67,7 @@ class Writer:
         except TimeoutError:
             late = f"the store's disk did not answer within {OPEN_SECONDS:.0f} s"
             raise StoreUnusableError(late) from None
+        self._fast_path = FastPath.open(thread, self)
         self._refuses = None
 
     async def stop(self) -> None:
@@ -74,6 +77,7 @@ class Writer:
             return
         self._refuses = self._refuses or "the store is closed"
         self._hand_over(thread)
+        fast_path, self._fast_path = self._fast_path, None
         stopped: asyncio.Future[None] = self._loop.create_future()
         thread.stop(stopped)
         try:
@@ -81,6 +85,8 @@ class Writer:
                 await stopped
         except TimeoutError:
             log.error("store_abandoned", reason="the disk does not answer")  # noqa: TRY400 - no use for a traceback
+        if fast_path is not None:
+            fast_path.close()
         self._expire(StoreUnavailableError(self._refuses))
         if self._watch is not None:
             self._watch.cancel()
@@ -124,7 +130,7 @@ class Writer:
         if self._watch is None:
             self._watch = self._loop.call_at(call.deadline, self._look)
         if size and not patient and not self._ripe:
-            self._thread.queue.put((call,))  # nothing that waits has to come before an append
+            self._hand(self._thread, (call,))  # nothing that waits has to come before an append
             return future
         self._patient.append(call)
         if not patient:
@@ -145,8 +151,12 @@ class Writer:
             self._patience = None
         self._ripe = False
         if self._patient:
-            thread.queue.put(tuple(self._patient))
+            self._hand(thread, tuple(self._patient))
         self._patient.clear()
+
+    def _hand(self, thread: WriterThread, calls: tuple[Call, ...]) -> None:
+        if self._fast_path is None or not self._fast_path.take(calls):
+            thread.hand(calls)
 
     def _refusal(self, size: int) -> str | None:
         if self._refuses is not None:

@@ -13,7 +13,16 @@ import pytest
 from actorbus.errors import StoreUnavailableError
 from actorbus.store import Attempt, GroupOptions
 from tests.conformance.kit import SECONDS, Reader, event, events, soon
-from tests.transport.stores.sqlite.kit import Disk, Failures, Room, query, sqlite, storage_of, until
+from tests.transport.stores.sqlite.kit import (
+    Disk,
+    Failures,
+    Room,
+    calm,
+    query,
+    sqlite,
+    storage_of,
+    until,
+)
 from transport.stores.disk import DiskSpace
 from transport.stores.sqlite import log as sqlite_log
 from transport.stores.sqlite import writer as sqlite_writer
@@ -477,14 +486,19 @@ def test_closing_gives_up_on_a_disk_that_hangs(
     assert not thread.is_alive()
 
 
+@pytest.mark.parametrize("way", ["write", "start", "ended"])
 def test_an_unexpected_error_ends_the_store_instead_of_the_thread(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     async def main() -> None:
         failed = Failures()
-        async with sqlite(path, failed) as store:
+        async with sqlite(path, failed, disk=Room()) as store:
             await store.join("t", "a", {}, "new")
-            monkeypatch.setattr(storage_of(store), "write", lambda changes: 1 // 0)
+            await calm(store)
+            storage = storage_of(store)
+            if way == "write":
+                monkeypatch.setattr(storage, "start", lambda *_: False)
+            monkeypatch.setattr(storage, way, lambda *_: 1 // 0)
             with pytest.raises(StoreUnavailableError, match="ZeroDivisionError"):
                 await soon(store.append("t", events(1), None))
             with pytest.raises(StoreUnavailableError):

@@ -12,7 +12,9 @@ from typing import Any, Final
 import pytest
 
 from transport.stores.sqlite import journal as sqlite_journal
-from transport.stores.sqlite.journal import DamagedJournalError, Journal, JournalFile, Place, read
+from transport.stores.sqlite import journal_file
+from transport.stores.sqlite.journal import DamagedJournalError, Journal, Place, read
+from transport.stores.sqlite.journal_file import JournalFile
 
 SALT: Final = b"one salt"
 OTHER_SALT: Final = b"2nd salt"
@@ -28,6 +30,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_journal, "START_BYTES", START)
     monkeypatch.setattr(sqlite_journal, "MOST_BYTES", MOST)
     monkeypatch.setattr(sqlite_journal, "AHEAD_BYTES", AHEAD)
+    monkeypatch.setattr(journal_file, "BLOCK", 1)  # blocks: test_journal_file
+    monkeypatch.setattr(journal_file, "_open_direct", lambda path: None)
 
 
 @pytest.fixture

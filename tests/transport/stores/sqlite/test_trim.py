@@ -22,13 +22,13 @@ COUNT = "SELECT count(*) FROM batches"
 @pytest.fixture(autouse=True)
 def by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the store's thread wait while `rows` looks: apsw refuses who comes second."""
-    attempt = WriterThread._attempt
+    attempt = WriterThread.attempt
 
     def alone(thread: WriterThread, work: Callable[[], Any]) -> Any:
         with TURN:
             return attempt(thread, work)
 
-    monkeypatch.setattr(WriterThread, "_attempt", alone)
+    monkeypatch.setattr(WriterThread, "attempt", alone)
 
 
 @pytest.fixture

@@ -1,0 +1,411 @@
+"""Commits that the loop makes, the kernel writing, while the thread has nothing to do."""
+
+import asyncio
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from actorbus.errors import StoreUnavailableError
+from actorbus.store import Appended
+from tests.conformance.kit import SECONDS, Reader, backlogs, event, events, read_all, soon
+from tests.transport.stores.sqlite.kernel import HeldWrites
+from tests.transport.stores.sqlite.kit import (
+    Disk,
+    Failures,
+    Room,
+    calm,
+    sqlite,
+    storage_of,
+    until,
+)
+from transport.stores.disk import DiskSpace
+from transport.stores.sqlite import fast_path
+from transport.stores.sqlite import writer as sqlite_writer
+from transport.stores.sqlite.journal_file import JournalFile
+from transport.stores.sqlite.store import SqliteStore
+from transport.stores.sqlite.thread import WriterThread
+
+SETTINGS: Final[dict[str, Any]] = {"disk": Room()}
+
+
+def thread_of(store: SqliteStore) -> WriterThread:
+    assert store._writer is not None
+    assert store._writer._thread is not None
+    return store._writer._thread
+
+
+def fast_path_of(store: SqliteStore) -> fast_path.FastPath:
+    assert store._writer is not None
+    assert store._writer._fast_path is not None
+    return store._writer._fast_path
+
+
+def handed(store: SqliteStore) -> int:
+    """How often the thread was given something to do."""
+    return thread_of(store)._handed
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[HeldWrites]]:
+    """What the kernel writes of each store that is opened."""
+    made: list[HeldWrites] = []
+
+    def hold() -> HeldWrites:
+        made.append(HeldWrites())
+        return made[-1]
+
+    monkeypatch.setattr(fast_path, "KernelWrites", hold)
+    yield made
+    for writes in made:
+        assert writes._inner._under_way is False
+
+
+async def joined(store: SqliteStore) -> None:
+    """A topic with a group, and a journal that goes on."""
+    await store.join("t", "a", {}, "new")
+    await calm(store)
+
+
+def test_an_append_that_comes_alone_does_not_wake_the_thread(path: Path) -> None:
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            before = handed(store)
+            for number in range(50):
+                appended = await soon(store.append("t", events(number), None))
+                assert appended.batch is not None
+                assert (appended.batch.first, appended.groups) == (number, 1)
+            assert handed(store) == before
+            assert await read_all(store, "t", "a", 50) == [*events(*range(50))]
+
+    asyncio.run(main())
+
+
+def test_it_is_durable_when_it_is_answered(path: Path, tmp_path: Path) -> None:
+    """What a killed broker leaves behind has it."""
+
+    async def main() -> None:
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            before = handed(store)
+            for number in range(20):
+                await soon(store.append("t", events(number), None))
+            assert handed(store) == before
+            for file in path.parent.glob("actorbus.db*"):
+                (copy / file.name).write_bytes(file.read_bytes())
+        async with sqlite(copy / path.name) as found:
+            assert await read_all(found, "t", "a", 20) == [*events(*range(20))]
+
+    asyncio.run(main())
+
+
+def test_nothing_is_answered_before_the_kernel_has_a_result(
+    path: Path, held: list[HeldWrites]
+) -> None:
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            first = store.append("t", events(1), None)
+            assert held[0].begun == 1
+            await asyncio.sleep(0.05)
+            assert not first.done()
+            held[0].go_on()
+            assert (await soon(first)).groups == 1
+
+    asyncio.run(main())
+
+
+def test_what_comes_meanwhile_is_the_threads_and_comes_after(
+    path: Path, held: list[HeldWrites]
+) -> None:
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            before = handed(store)
+            first = store.append("t", events(0), None)
+            later = [store.append("t", events(number), None) for number in range(1, 5)]
+            infos = asyncio.ensure_future(store.topics(after=None, limit=9))
+            await asyncio.sleep(0.05)
+            assert not any(call.done() for call in (first, *later))
+            assert not infos.done()
+            held[0].go_on()
+            await soon(asyncio.gather(first, *later))
+            assert await soon(infos)
+            assert (held[0].begun, handed(store)) == (1, before + 5)
+            assert await read_all(store, "t", "a", 5) == [*events(*range(5))]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("result", [-errno.EAGAIN, -errno.EIO, 0, 512])
+def test_what_the_kernel_did_not_write_the_thread_does(
+    path: Path, held: list[HeldWrites], result: int
+) -> None:
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            before = handed(store)
+            held[0].instead = result
+            first = store.append("t", events(1), None)
+            held[0].go_on()
+            appended = await soon(first)
+            assert appended.batch is not None
+            assert (appended.batch.first, appended.groups) == (0, 1)
+            assert (held[0].begun, handed(store)) == (1, before + 1)
+            held[0].instead = None
+            fast_path_of(store)._rested = 0.0
+            await calm(store)
+            second = store.append("t", events(2), None)
+            held[0].go_on()
+            await soon(second)
+            assert held[0].begun == 2
+            assert await backlogs(store, "t") == {"a": 2}
+        async with sqlite(path) as store:
+            assert await read_all(store, "t", "a", 2) == [*events(1, 2)]
+
+    asyncio.run(main())
+
+
+def test_a_kernel_that_refuses_is_left_alone_for_longer_and_longer(
+    path: Path, held: list[HeldWrites], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_path, "REST_SECONDS", (100.0, 300.0))
+
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            way = fast_path_of(store)
+            held[0].refuses = True
+            for number, rest in enumerate((100.0, 200.0, 300.0, 300.0)):
+                way._rested = 0.0  # so much time goes by
+                await soon(store.append("t", events(1), None))
+                assert held[0].begun == number + 1
+                left = way._rested - asyncio.get_running_loop().time()
+                assert left == pytest.approx(rest, abs=SECONDS)
+                await calm(store)
+                await soon(store.append("t", events(2), None))
+                assert held[0].begun == number + 1
+                await calm(store)
+            held[0].refuses = False
+            way._rested = 0.0
+            last = store.append("t", events(3), None)
+            held[0].go_on()
+            await soon(last)
+            assert way._rest == 100.0
+
+    asyncio.run(main())
+
+
+def test_what_the_thread_can_t_write_either_is_refused_and_not_kept(
+    path: Path, held: list[HeldWrites], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device (injected)")
+
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            held[0].instead = -errno.ENOSPC
+            with monkeypatch.context() as full:
+                full.setattr(JournalFile, "write", fail)
+                first = store.append("t", events(1), None)
+                held[0].go_on()
+                with pytest.raises(StoreUnavailableError, match="no room"):
+                    await soon(first)
+            assert await backlogs(store, "t") == {"a": 0}
+            again = await soon(store.append("t", events(2), None))
+            assert again.batch is not None
+            assert again.batch.first == 0
+            assert await read_all(store, "t", "a", 1) == [*events(2)]
+
+    asyncio.run(main())
+
+
+def test_a_kernel_that_does_not_answer_fails_calls_in_time_and_stops_nobody(
+    path: Path, held: list[HeldWrites], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "STALL_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite_writer, "CALL_SECONDS", 0.3)
+
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            calls = [store.append("t", events(number), None) for number in range(2)]
+            await until(lambda: store.health() is not None)
+            for call in calls:
+                with pytest.raises(StoreUnavailableError, match="did not answer within"):
+                    await soon(call)
+            held[0].go_on()
+            assert (await soon(store.append("t", events(3), None))).groups == 1
+            assert store.health() is None
+
+    asyncio.run(main())
+
+
+def test_a_store_whose_kernel_does_not_answer_is_closed_in_time(
+    path: Path, held: list[HeldWrites], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> WriterThread:
+        failed = Failures()
+        async with sqlite(path, failed, **SETTINGS) as store:
+            await joined(store)
+            first = store.append("t", events(1), None)
+            thread = thread_of(store)
+            monkeypatch.setattr(sqlite_writer, "CALL_SECONDS", 0.2)
+        with pytest.raises(StoreUnavailableError, match="the store is closed"):
+            await soon(first)
+        return thread
+
+    thread = asyncio.run(main())
+    held[0]._inner._under_way = False  # told to nobody, so that the fixture is content
+    thread.lock.release()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_store_that_is_closed_meanwhile_answers_first(path: Path, held: list[HeldWrites]) -> None:
+    async def main() -> None:
+        store = SqliteStore(path, **SETTINGS)
+        await soon(store.open(Failures()))
+        await joined(store)
+        first = store.append("t", events(1), None)
+        closing = asyncio.ensure_future(store.close())
+        await asyncio.sleep(0.05)
+        assert not closing.done()
+        held[0].go_on()
+        assert (await soon(first)).groups == 1
+        await soon(closing)
+        async with sqlite(path) as later:
+            assert await read_all(later, "t", "a", 1) == [*events(1)]
+
+    asyncio.run(main())
+
+
+def test_settling_goes_with_it_and_what_is_settled_is_removed_in_time(path: Path) -> None:
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            reader = await Reader.of(store, "t", "a")
+            await calm(store)
+            await soon(store.append("t", events(1), None))
+            seen = await reader.take(1)
+            settled = asyncio.ensure_future(reader.settle(*seen))
+            await asyncio.sleep(sqlite_writer.PATIENCE_SECONDS * 1.2)
+            await calm(store)
+            before = handed(store)
+            await soon(store.append("t", events(2), None))
+            await soon(settled)
+            assert handed(store) == before
+            await until(lambda: storage_of(store)._unapplied.count() == 1)
+            assert await backlogs(store, "t") == {"a": 1}
+            await reader.close()
+
+    asyncio.run(main())
+
+
+def test_what_is_large_or_many_is_the_threads(
+    path: Path, monkeypatch: pytest.MonkeyPatch, held: list[HeldWrites]
+) -> None:
+    monkeypatch.setattr(fast_path, "MOST_CALLS", 0)
+
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            await soon(store.append("t", events(1), None))
+            monkeypatch.setattr(fast_path, "MOST_CALLS", 1)
+            await calm(store)
+            await soon(store.append("t", (event(2, fast_path.MOST_BYTES + 1),), None))
+            await calm(store)
+            assert held[0].begun == 0
+            last = store.append("t", (event(3, fast_path.MOST_BYTES - 100),), None)
+            held[0].go_on()
+            await soon(last)
+            assert held[0].begun == 1
+
+    asyncio.run(main())
+
+
+def test_a_look_at_the_disk_is_the_threads(path: Path, held: list[HeldWrites]) -> None:
+    disk = DiskSpace(path.parent, reserve=0)
+
+    async def main() -> None:
+        async with sqlite(path, disk=disk) as store:
+            await joined(store)
+            disk._look_at = 0.0
+            await soon(store.append("t", events(1), None))
+            assert held[0].begun == 0
+            await calm(store)
+            second = store.append("t", events(2), None)
+            held[0].go_on()
+            await soon(second)
+            assert held[0].begun == 1
+
+    asyncio.run(main())
+
+
+def test_a_refusal_needs_no_kernel(path: Path, held: list[HeldWrites]) -> None:
+    room = Room()
+
+    async def main() -> None:
+        async with sqlite(path, disk=room) as store:
+            await joined(store)
+            room.missing = "1 MiB free"
+            with pytest.raises(StoreUnavailableError, match="1 MiB free"):
+                await soon(store.append("t", events(1), None))
+            assert held[0].begun == 0
+            room.missing = None
+            assert (await soon(store.append("t", events(2), None))).groups == 1
+
+    asyncio.run(main())
+
+
+def test_a_topic_without_groups_keeps_nothing(path: Path, held: list[HeldWrites]) -> None:
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            assert await soon(store.append("u", events(1), None)) == Appended(None, 0)
+            assert held[0].begun == 0
+
+    asyncio.run(main())
+
+
+def test_a_system_without_such_writes_leaves_all_to_the_thread(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fast_path, "KernelWrites", fail)
+
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            before = handed(store)
+            for number in range(5):
+                await soon(store.append("t", events(number), None))
+            assert handed(store) == before + 5
+            assert await read_all(store, "t", "a", 5) == [*events(*range(5))]
+
+    asyncio.run(main())
+
+
+def test_a_broken_store_takes_no_fast_path(path: Path, disk: Disk, held: list[HeldWrites]) -> None:
+    async def main() -> None:
+        failed = Failures()
+        async with sqlite(path, failed, **disk.settings, **SETTINGS) as store:
+            await joined(store)
+            disk.fails = True
+            with pytest.raises(StoreUnavailableError):
+                await soon(store.append("t", events(1), None))
+            with pytest.raises(StoreUnavailableError):
+                await soon(store.append("t", events(2), None))
+            assert held[0].begun == 0
+        assert len(failed.seen) == 1
+
+    asyncio.run(main())

@@ -1,0 +1,354 @@
+"""Writes to the journal's file: exact, past the page cache, and by the kernel."""
+
+import errno
+import fcntl
+import os
+import platform
+import random
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.transport.stores.sqlite.kernel import awaited
+from transport.stores.sqlite import journal as sqlite_journal
+from transport.stores.sqlite import journal_file
+from transport.stores.sqlite.journal import Journal, Place, read
+from transport.stores.sqlite.journal_file import BLOCK, DIRECT_BYTES, KERNEL_BYTES, JournalFile
+from transport.stores.sqlite.kernel_writes import KernelWrites
+
+SALT: Final = b"one salt"
+HEADER: Final = 24
+MOST: Final = 16 * BLOCK
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a.db.journal"
+
+
+@pytest.fixture
+def file(path: Path) -> Iterator[JournalFile]:
+    file = JournalFile(path)
+    yield file
+    file.close()
+
+
+@pytest.fixture
+def writes() -> Iterator[KernelWrites]:
+    writes = KernelWrites()
+    yield writes
+    writes.close()
+
+
+def by_kernel(file: JournalFile, data: bytes, offset: int, writes: KernelWrites) -> bool:
+    """Have the kernel write it; whether it did."""
+    if not file.start((data,), offset, writes):
+        return False
+    awaited(writes)
+    return file.ended(writes)
+
+
+def going_on(file: JournalFile, offset: int = 0) -> int:
+    """A first write; where the next one goes on."""
+    file.write((b"first",), offset)
+    return offset + 5
+
+
+def held(path: Path) -> bytearray:
+    """What is there; and the page cache is as before."""
+    with path.open("rb") as reader:
+        found = bytearray(reader.read())
+        os.posix_fadvise(reader.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_written_where_is_there(
+    file: JournalFile, path: Path, writes: KernelWrites, seed: int
+) -> None:
+    choice = random.Random(seed)
+    length = 64 * BLOCK
+    file.write((choice.randbytes(length),), 0)
+    expected = held(path)
+    end = length
+    kernels = 0
+    for step in range(150):
+        data = choice.randbytes(choice.choice((1, 300, BLOCK - 24, BLOCK, 3 * BLOCK + 7)))
+        goes_on = end + len(data) <= length and choice.randrange(8) > 0
+        offset = end if goes_on else choice.randrange(length - len(data))
+        if choice.randrange(2) and by_kernel(file, data, offset, writes):
+            kernels += 1
+        else:
+            file.write((data[:5], data[5:]), offset)
+        end = offset + len(data)
+        expected[offset:end] = data
+        found = held(path)
+        if goes_on:
+            behind = slice(end, -(-end // BLOCK) * BLOCK)
+            assert found[behind] in (expected[behind], bytes(behind.stop - end)), step
+            expected[behind] = found[behind]
+        assert found == expected, step
+    assert kernels > 30
+
+
+def test_what_goes_on_leaves_alone_what_is_behind_its_last_block(file: JournalFile) -> None:
+    file.write((b"x" * 3 * BLOCK,), 0)
+    end = going_on(file)
+    file.write((b"more",), end)
+    assert file.read(BLOCK, 0) == b"firstmore".ljust(BLOCK, b"\0")
+    assert file.read(3 * BLOCK, BLOCK) == b"x" * 2 * BLOCK
+
+
+def test_a_write_past_the_cache_is_durable_when_it_ends(file: JournalFile) -> None:
+    assert file._direct is not None
+    flags = fcntl.fcntl(file._direct, fcntl.F_GETFL)
+    assert flags & (os.O_DSYNC | os.O_DIRECT) == os.O_DSYNC | os.O_DIRECT
+    assert not os.get_inheritable(file._direct)
+
+
+def test_a_first_write_is_exact(file: JournalFile) -> None:
+    file.write((b"x" * BLOCK,), 0)
+    file.close()
+    file.__init__(file._path)  # type: ignore[misc]  # opened again
+    file.write((b"y",), 100)
+    assert file.read(BLOCK, 0) == b"x" * 100 + b"y" + b"x" * (BLOCK - 101)
+
+
+def test_one_that_is_long_is_exact(file: JournalFile) -> None:
+    end = going_on(file)
+    file.write((b"z" * (DIRECT_BYTES + 1),), end)
+    assert file.size() == end + DIRECT_BYTES + 1
+    file.write((b"after",), end + DIRECT_BYTES + 1)
+    assert file.read(5, end + DIRECT_BYTES + 1) == b"after"
+
+
+def refuse(
+    monkeypatch: pytest.MonkeyPatch, name: str, code: int, flag: int | None = None
+) -> list[int]:
+    """Let a call of the system fail, if it has this flag; tells how often it did."""
+    real = getattr(os, name)
+    refused: list[int] = []
+
+    def call(*arguments: Any) -> Any:
+        if flag is None or arguments[1] & flag:
+            refused.append(code)
+            raise OSError(code, os.strerror(code))
+        return real(*arguments)
+
+    monkeypatch.setattr(os, name, call)
+    return refused
+
+
+def test_a_file_system_without_direct_writes_has_exact_ones(
+    path: Path, monkeypatch: pytest.MonkeyPatch, writes: KernelWrites
+) -> None:
+    refused = refuse(monkeypatch, "open", errno.EINVAL, os.O_DIRECT)
+    file = JournalFile(path)
+    end = going_on(file)
+    file.write((b"more",), end)
+    assert path.read_bytes() == b"firstmore"
+    assert not file.start((b"again",), end + 4, writes)
+    assert len(refused) == 1
+    file.close()
+
+
+def test_that_there_are_too_many_files_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse(monkeypatch, "open", errno.EMFILE, os.O_DIRECT)
+    with pytest.raises(OSError, match="Too many open files"):
+        JournalFile(path)
+
+
+def test_one_that_says_so_late_has_exact_ones_from_then_on(
+    file: JournalFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = going_on(file)
+    refused = refuse(monkeypatch, "pwrite", errno.EINVAL)
+    file.write((b"more",), end)
+    file.write((b"again",), end + 4)
+    assert path.read_bytes() == b"firstmoreagain"
+    assert len(refused) == 1
+
+
+def test_any_other_error_is_told_and_the_next_write_is_exact(
+    file: JournalFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = going_on(file)
+    with monkeypatch.context() as broken:
+        refuse(broken, "pwrite", errno.EIO)
+        with pytest.raises(OSError, match="Input/output error"):
+            file.write((b"more",), end)
+    file.write((b"more",), end)
+    assert path.read_bytes() == b"firstmore"
+
+
+def test_what_was_written_in_part_is_written_whole(
+    file: JournalFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = going_on(file)
+    real = os.pwrite
+    with monkeypatch.context() as short:
+        short.setattr(os, "pwrite", lambda to, data, at: real(to, data[:BLOCK], at))
+        file.write((b"m" * BLOCK,), end)
+    assert path.read_bytes() == b"first" + b"m" * BLOCK
+
+
+def test_the_kernel_writes_again_and_again_after_what_went_through_the_cache(
+    file: JournalFile, writes: KernelWrites
+) -> None:
+    """Pages in the cache would have it wait, so it would refuse."""
+    file.write((bytes(32 * BLOCK),), 0)
+    end = going_on(file, 7)
+    for number in range(20):
+        assert by_kernel(file, bytes([number]) * 1000, end, writes), number
+        end += 1000
+
+
+def test_the_kernel_is_not_asked_for_what_it_can_t_do_at_once(
+    file: JournalFile, writes: KernelWrites
+) -> None:
+    assert not file.start((b"first",), 0, writes)
+    file.write((bytes(64 * BLOCK),), 0)
+    end = going_on(file)
+    assert not file.start((b"elsewhere",), end + 1, writes)
+    assert not file.start((bytes(KERNEL_BYTES + 1),), end, writes)
+    assert file.start((bytes(KERNEL_BYTES),), end, writes)
+    awaited(writes)
+    assert file.ended(writes)
+
+
+def test_what_the_kernel_did_not_write_is_written_then(
+    file: JournalFile, path: Path, writes: KernelWrites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write((bytes(2 * BLOCK),), 0)
+    end = going_on(file)
+    assert file.start((b"more",), end, writes)
+    awaited(writes)
+    with monkeypatch.context() as failing:
+        failing.setattr(writes, "result", lambda: -errno.EAGAIN)
+        assert not file.ended(writes)
+    assert writes.result() == BLOCK
+    file.write((b"more",), end)
+    assert held(path)[:10] == b"firstmore\0"
+    assert by_kernel(file, b"again", end + 4, writes)
+
+
+def test_the_kernel_says_that_it_would_have_to_wait(
+    file: JournalFile, writes: KernelWrites
+) -> None:
+    going_on(file)
+    assert file._direct is not None
+    assert not writes.begin(-1, file._memory.address, BLOCK, 0)
+    assert writes.begin(file._direct, file._memory.address, BLOCK, 8 * BLOCK)  # the file is short
+    awaited(writes)
+    assert writes.result() == -errno.EAGAIN
+    assert file.size() < BLOCK
+
+
+def test_a_machine_without_such_calls_has_no_kernel_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "abacus")
+    with pytest.raises(OSError, match="no asynchronous I/O on abacus"):
+        KernelWrites()
+
+
+class Ring:
+    """A journal of real blocks, and which records it has to have."""
+
+    def __init__(self, file: JournalFile, writes: KernelWrites) -> None:
+        self.journal = Journal(file, SALT, Place(0, 0), Place(0, 0))
+        self.journal.write_ahead()
+        self.kept: list[tuple[Place, bytes]] = []
+        self.by_kernel = 0
+        self._writes = writes
+
+    def append(self, payload: bytes, *, by_kernel: bool) -> None:
+        place = None
+        if by_kernel and self.journal.start(payload, self._writes):
+            awaited(self._writes)
+            place = self.journal.ended(self._writes)
+            self.by_kernel += place is not None
+        place = place or self.journal.append(payload)
+        if place is not None:
+            self.kept.append((place, payload))
+
+    def give_up(self, count: int) -> None:
+        del self.kept[:count]
+        self.journal.tail = self.kept[0][0] if self.kept else self.journal.head
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_exactly_the_records_that_are_needed_are_read_from_blocks(
+    file: JournalFile, writes: KernelWrites, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_journal, "START_BYTES", 4 * BLOCK)
+    monkeypatch.setattr(sqlite_journal, "MOST_BYTES", MOST)
+    choice = random.Random(seed)
+    ring = Ring(file, writes)
+    laps = taken = 0
+    for step in range(300):
+        before = ring.journal.head.offset
+        match choice.randrange(12):
+            case 0 | 1:
+                ring.give_up(choice.randrange(len(ring.kept) + 1))
+            case 2 if ring.journal.is_short():
+                ring.journal.lengthen()
+            case _:
+                most = choice.choice((30, 300, BLOCK, 4 * BLOCK))
+                payload = choice.randbytes(choice.randrange(most))
+                ring.append(payload, by_kernel=bool(choice.randrange(3)))
+        laps += ring.journal.head.offset < before
+        found = islice(read(file, SALT, ring.journal.tail), len(ring.kept) + 1)
+        assert list(found) == ring.kept, step
+        os.posix_fadvise(file._file, 0, 0, os.POSIX_FADV_DONTNEED)
+        taken = max(taken, len(ring.kept))
+        assert file.size() <= MOST
+    assert laps > 3
+    assert taken > 3
+    assert ring.by_kernel > 50
+
+
+def test_the_zeros_behind_a_record_leave_the_tail_alone(
+    file: JournalFile, writes: KernelWrites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head comes round to just before the tail, in one block with it."""
+    monkeypatch.setattr(sqlite_journal, "START_BYTES", 2 * BLOCK)
+    monkeypatch.setattr(sqlite_journal, "MOST_BYTES", 2 * BLOCK)
+    ring = Ring(file, writes)
+    for number in range(7):
+        ring.append(bytes([number]) * 1000, by_kernel=False)
+    ring.give_up(3)
+    assert ring.journal.tail.offset == 3 * (1000 + HEADER)
+    assert ring.journal.append(b"x" * 2000) is None
+    assert list(read(file, SALT, ring.journal.tail)) == ring.kept
+    ring.give_up(2)
+    ring.append(b"x" * 2000, by_kernel=False)
+    ring.append(b"y" * 1000, by_kernel=True)
+    assert (ring.kept[-1][0].offset, ring.by_kernel) == (2000 + HEADER, 1)
+    assert list(read(file, SALT, ring.journal.tail)) == ring.kept
+
+
+def test_a_record_that_the_kernel_did_not_write_is_appended_once(
+    file: JournalFile, writes: KernelWrites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk may have it all the same: what takes its number must not stand beside it."""
+    ring = Ring(file, writes)
+    ring.append(b"first", by_kernel=False)
+    assert ring.journal.start(b"second", writes)
+    awaited(writes)
+    result = writes.result
+    with monkeypatch.context() as failing:
+        failing.setattr(writes, "result", lambda: result() * 0 - errno.EIO)
+        assert ring.journal.ended(writes) is None
+    assert not ring.journal.start(b"2nd", writes)
+    ring.append(b"2nd", by_kernel=False)
+    assert [payload for _, payload in read(file, SALT, ring.journal.tail)] == [b"first", b"2nd"]
+
+
+def test_memory_that_has_grown_keeps_the_edge(file: JournalFile, path: Path) -> None:
+    end = going_on(file)
+    file.write((b"m" * 9 * BLOCK,), end)
+    assert path.read_bytes()[: end + 1] == b"firstm"
+    assert len(file._memory.view) == 16 * BLOCK
+    assert journal_file.rounded_up(end + 9 * BLOCK) == file.size()
