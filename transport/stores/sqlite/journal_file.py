@@ -143,8 +143,7 @@ class JournalFile:
         first = end - end % BLOCK
         edge = self.read(end - first, first)
         self._memory.view[: len(edge)] = edge
-        if len(edge) == end - first:
-            self._end = end
+        self._end = end
         os.posix_fadvise(
             self._file,
             offset - offset % BLOCK,

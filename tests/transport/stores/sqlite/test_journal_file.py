@@ -125,6 +125,13 @@ def test_one_that_is_long_is_exact(file: JournalFile) -> None:
     assert file.read(5, end + DIRECT_BYTES + 1) == b"after"
 
 
+def test_what_was_cut_off_does_not_come_back(file: JournalFile, path: Path) -> None:
+    end = going_on(file)
+    file.cut(0)
+    file.write((b"more",), end)
+    assert path.read_bytes() == b"\0" * end + b"more"
+
+
 def refuse(
     monkeypatch: pytest.MonkeyPatch, name: str, code: int, flag: int | None = None
 ) -> list[int]:
@@ -329,21 +336,52 @@ def test_the_zeros_behind_a_record_leave_the_tail_alone(
     assert list(read(file, SALT, ring.journal.tail)) == ring.kept
 
 
-def test_a_record_that_the_kernel_did_not_write_is_appended_once(
-    file: JournalFile, writes: KernelWrites, monkeypatch: pytest.MonkeyPatch
+def refused(ring: Ring, payload: bytes, writes: KernelWrites) -> None:
+    """Have the kernel write a record, and say that it did not."""
+    assert ring.journal.start(payload, writes)
+    awaited(writes)
+    with pytest.MonkeyPatch.context() as failing:
+        result = writes.result
+        failing.setattr(writes, "result", lambda: min(result(), -errno.EIO))
+        assert ring.journal.ended(writes) is None
+
+
+def test_a_record_that_the_kernel_did_not_write_is_appended_then(
+    file: JournalFile, writes: KernelWrites
 ) -> None:
-    """The disk may have it all the same: what takes its number must not stand beside it."""
     ring = Ring(file, writes)
     ring.append(b"first", by_kernel=False)
-    assert ring.journal.start(b"second", writes)
-    awaited(writes)
-    result = writes.result
-    with monkeypatch.context() as failing:
-        failing.setattr(writes, "result", lambda: result() * 0 - errno.EIO)
-        assert ring.journal.ended(writes) is None
-    assert not ring.journal.start(b"2nd", writes)
-    ring.append(b"2nd", by_kernel=False)
-    assert [payload for _, payload in read(file, SALT, ring.journal.tail)] == [b"first", b"2nd"]
+    refused(ring, b"second", writes)
+    ring.append(b"second", by_kernel=False)
+    ring.append(b"third", by_kernel=True)
+    assert ring.by_kernel == 1
+    assert list(read(file, SALT, ring.journal.tail)) == ring.kept
+
+
+def test_one_that_the_disk_has_all_the_same_is_not_read_though_the_next_is_elsewhere(
+    file: JournalFile, writes: KernelWrites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have the same number."""
+    monkeypatch.setattr(sqlite_journal, "START_BYTES", 2 * BLOCK)
+    monkeypatch.setattr(sqlite_journal, "MOST_BYTES", 2 * BLOCK)
+    ring = Ring(file, writes)
+    for number in range(6):
+        ring.append(bytes([number]) * 1200, by_kernel=False)
+    ring.give_up(5)
+    refused(ring, b"small", writes)
+    ring.append(b"large" * 200, by_kernel=False)
+    assert ring.kept[-1][0].offset == 0
+    assert list(read(file, SALT, ring.journal.tail)) == ring.kept
+
+
+def test_the_kernel_is_asked_for_nothing_before_a_failed_record_is_void(
+    file: JournalFile, writes: KernelWrites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = Ring(file, writes)
+    ring.append(b"first", by_kernel=False)
+    refused(ring, b"second", writes)
+    monkeypatch.setattr(file, "start", lambda *_: pytest.fail("it was asked"))
+    assert not ring.journal.start(b"second", writes)
 
 
 def test_memory_that_has_grown_keeps_the_edge(file: JournalFile, path: Path) -> None:
