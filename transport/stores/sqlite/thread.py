@@ -147,7 +147,7 @@ class WriterThread(threading.Thread):
 
     def idle(self) -> bool:
         """Whether all that was handed to it is done (asked on the loop)."""
-        return self._finished == self._handed and self._broken is None
+        return self._finished == self._handed
 
     def stop(self, stopped: asyncio.Future[None]) -> None:
         """Have it end after what is queued (called on the loop)."""

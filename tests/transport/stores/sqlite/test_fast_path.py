@@ -2,19 +2,22 @@
 
 import asyncio
 import errno
+import math
 import os
+import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from actorbus.errors import StoreUnavailableError
+from actorbus.errors import StoreUnavailableError, StoreUnusableError
 from actorbus.store import Appended
 from tests.conformance.kit import SECONDS, Reader, backlogs, event, events, read_all, soon
 from tests.transport.stores.sqlite.kernel import HeldWrites
 from tests.transport.stores.sqlite.kit import (
-    Disk,
     Failures,
     Room,
     calm,
@@ -24,10 +27,12 @@ from tests.transport.stores.sqlite.kit import (
 )
 from transport.stores.disk import DiskSpace
 from transport.stores.sqlite import fast_path
+from transport.stores.sqlite import thread as sqlite_thread
 from transport.stores.sqlite import writer as sqlite_writer
 from transport.stores.sqlite.journal_file import JournalFile
+from transport.stores.sqlite.log import CALM_SECONDS
 from transport.stores.sqlite.store import SqliteStore
-from transport.stores.sqlite.thread import WriterThread
+from transport.stores.sqlite.thread import Call, WriterThread
 
 SETTINGS: Final[dict[str, Any]] = {"disk": Room()}
 
@@ -42,6 +47,10 @@ def fast_path_of(store: SqliteStore) -> fast_path.FastPath:
     assert store._writer is not None
     assert store._writer._fast_path is not None
     return store._writer._fast_path
+
+
+def future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
 
 
 def handed(store: SqliteStore) -> int:
@@ -139,6 +148,37 @@ def test_what_comes_meanwhile_is_the_threads_and_comes_after(
             assert await soon(infos)
             assert (held[0].begun, handed(store)) == (1, before + 5)
             assert await read_all(store, "t", "a", 5) == [*events(*range(5))]
+
+    asyncio.run(main())
+
+
+def test_what_was_handed_to_the_thread_is_not_overtaken(
+    path: Path, held: list[HeldWrites], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although the thread does not have the lock yet."""
+    taken, go_on = threading.Event(), threading.Event()
+    take = WriterThread._take
+
+    def slowly(thread: WriterThread) -> object:
+        result = take(thread)
+        taken.set()
+        assert go_on.wait(SECONDS)
+        return result
+
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            monkeypatch.setattr(WriterThread, "_take", slowly)
+            await soon(store.topics(after=None, limit=1))  # the next round begins by `slowly`
+            fast_path_of(store)._rested = math.inf
+            first = store.append("t", events(0), None)
+            assert await asyncio.to_thread(taken.wait, SECONDS)
+            fast_path_of(store)._rested = 0.0
+            second = store.append("t", events(1), None)
+            assert held[0].begun == 0
+            go_on.set()
+            await soon(asyncio.gather(first, second))
+            assert await read_all(store, "t", "a", 2) == [*events(0, 1)]
 
     asyncio.run(main())
 
@@ -287,24 +327,79 @@ def test_a_store_that_is_closed_meanwhile_answers_first(path: Path, held: list[H
     asyncio.run(main())
 
 
-def test_settling_goes_with_it_and_what_is_settled_is_removed_in_time(path: Path) -> None:
+async def with_settling(store: SqliteStore, reader: Reader) -> None:
+    """Append an event; settle it with the next one, by the fast path."""
+    await calm(store)
+    await soon(store.append("t", events(1), None))
+    (seen,) = await reader.take(1)
+    await calm(store)
+    settled = reader._feed.settle([(seen.position, 1)], awaited=False)
+    writer, _ = store._opened()
+    await until(lambda: writer._ripe)
+    before = handed(store)
+    await soon(store.append("t", events(2), None))
+    await soon(settled)
+    assert handed(store) == before
+
+
+def test_settling_goes_with_it(path: Path, tmp_path: Path) -> None:
+    async def main() -> None:
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            reader = await Reader.of(store, "t", "a")
+            await with_settling(store, reader)
+            log = store._opened()[1]
+            assert not log._dirty
+            assert log.pause() is not None
+            for file in path.parent.glob("actorbus.db*"):
+                (copy / file.name).write_bytes(file.read_bytes())
+            await reader.close()
+        async with sqlite(copy / path.name) as found:
+            assert await read_all(found, "t", "a", 1) == [*events(2)]
+
+    asyncio.run(main())
+
+
+def one_more(store: SqliteStore, kept: int) -> bool:
+    """Whether there is one batch more than there were."""
+    return storage_of(store)._unapplied.count() == kept + 1
+
+
+def test_what_it_leaves_to_be_done_is_done_in_time_by_the_thread(path: Path) -> None:
+    """Removing what was settled, with nobody calling."""
+
     async def main() -> None:
         async with sqlite(path, **SETTINGS) as store:
             await joined(store)
             reader = await Reader.of(store, "t", "a")
-            await calm(store)
-            await soon(store.append("t", events(1), None))
-            seen = await reader.take(1)
-            settled = asyncio.ensure_future(reader.settle(*seen))
-            await asyncio.sleep(sqlite_writer.PATIENCE_SECONDS * 1.2)
-            await calm(store)
-            before = handed(store)
-            await soon(store.append("t", events(2), None))
-            await soon(settled)
-            assert handed(store) == before
-            await until(lambda: storage_of(store)._unapplied.count() == 1)
-            assert await backlogs(store, "t") == {"a": 1}
+            for _ in range(2):
+                kept = storage_of(store)._unapplied.count()
+                await with_settling(store, reader)
+                before = handed(store)
+                await until(partial(one_more, store, kept))
+                assert handed(store) == before + 1
+                await reader.take(1)
             await reader.close()
+
+    asyncio.run(main())
+
+
+def test_what_is_due_when_it_is_closed_is_not_done_later(path: Path) -> None:
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            reader = await Reader.of(store, "t", "a")
+            await with_settling(store, reader)
+            thread, way = thread_of(store), fast_path_of(store)
+            due = way._due
+            assert due is not None
+            await reader.close()
+        before = thread._handed
+        assert due.cancelled()
+        await asyncio.sleep(0)
+        assert thread._handed == before
 
     asyncio.run(main())
 
@@ -327,6 +422,18 @@ def test_what_is_large_or_many_is_the_threads(
             held[0].go_on()
             await soon(last)
             assert held[0].begun == 1
+
+    asyncio.run(main())
+
+
+def test_a_read_is_the_threads_whatever_it_comes_with(path: Path) -> None:
+    """The tables may have to be read for it."""
+
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            read = Call(lambda: pytest.fail("it was done"), future(), math.inf, 1, reads=True)
+            assert not fast_path_of(store).take((read,))
 
     asyncio.run(main())
 
@@ -395,17 +502,80 @@ def test_a_system_without_such_writes_leaves_all_to_the_thread(
     asyncio.run(main())
 
 
-def test_a_broken_store_takes_no_fast_path(path: Path, disk: Disk, held: list[HeldWrites]) -> None:
+def test_a_broken_store_takes_no_fast_path(path: Path, held: list[HeldWrites]) -> None:
     async def main() -> None:
         failed = Failures()
-        async with sqlite(path, failed, **disk.settings, **SETTINGS) as store:
+        async with sqlite(path, failed, **SETTINGS) as store:
             await joined(store)
-            disk.fails = True
-            with pytest.raises(StoreUnavailableError):
-                await soon(store.append("t", events(1), None))
-            with pytest.raises(StoreUnavailableError):
-                await soon(store.append("t", events(2), None))
+            thread = thread_of(store)
+            thread._break(StoreUnusableError("broken (injected)", exit_status=70))
+            assert not fast_path_of(store).take(
+                (Call(lambda: 1, future(), math.inf, 1, reads=False),)
+            )
+            assert not thread.lock.locked()
             assert held[0].begun == 0
-        assert len(failed.seen) == 1
+            await until(lambda: bool(failed.seen))
+
+    asyncio.run(main())
+
+
+def test_a_store_that_has_failed_is_tried_by_the_thread(path: Path, held: list[HeldWrites]) -> None:
+    """It may find that the tables can't be written, either."""
+
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            store._opened()[1].reason = "no room (injected)"
+            await soon(store.append("t", events(1), None))
+            assert held[0].begun == 0
+            assert store.health() is None
+
+    asyncio.run(main())
+
+
+def test_what_will_be_due_in_no_time_is_the_threads(path: Path, held: list[HeldWrites]) -> None:
+    """The tables are read for it, and a disk that hangs would stop the loop."""
+
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            log = store._opened()[1]
+            trimmer = log._trimmer
+            topic = log._topics["t"]
+            thread_of(store).lock.acquire()
+            trimmer.settled(topic, [(0, 1)])
+            trimmer._trim_at = time.monotonic() + CALM_SECONDS
+            thread_of(store).lock.release()
+            await soon(store.append("t", events(1), None))
+            assert held[0].begun == 0
+
+    asyncio.run(main())
+
+
+def test_reads_that_the_thread_has_put_off_keep_it_busy(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An append must not come between them: they may be many."""
+    monkeypatch.setattr(sqlite_thread, "READ_SECONDS", 0.0)  # one a round
+    second, go_on = threading.Event(), threading.Event()
+
+    def read() -> None:
+        second.set()
+        assert go_on.wait(SECONDS)
+
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            thread = thread_of(store)
+            thread.hand(
+                (
+                    Call(int, future(), math.inf, 0, reads=True),
+                    Call(read, future(), math.inf, 0, reads=True),
+                )
+            )
+            assert await asyncio.to_thread(second.wait, SECONDS)
+            assert not thread.idle()
+            go_on.set()
+            await until(thread.idle)
 
     asyncio.run(main())

@@ -14,7 +14,7 @@ import pytest
 
 from tests.transport.stores.sqlite.kernel import awaited
 from transport.stores.sqlite import journal as sqlite_journal
-from transport.stores.sqlite import journal_file
+from transport.stores.sqlite import journal_file, kernel_writes
 from transport.stores.sqlite.journal import Journal, Place, read
 from transport.stores.sqlite.journal_file import BLOCK, DIRECT_BYTES, KERNEL_BYTES, JournalFile
 from transport.stores.sqlite.kernel_writes import KernelWrites
@@ -252,6 +252,22 @@ def test_the_kernel_says_that_it_would_have_to_wait(
     awaited(writes)
     assert writes.result() == -errno.EAGAIN
     assert file.size() < BLOCK
+
+
+def test_what_has_no_result_yet_is_not_waited_for_at_the_end(
+    file: JournalFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To free the kernel's context would be to wait."""
+    file.write((bytes(2 * BLOCK),), 0)
+    ended, never = KernelWrites(), KernelWrites()
+    assert by_kernel(file, b"more", going_on(file), ended)
+    assert file.start((b"more",), going_on(file), never)
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(kernel_writes, "_call", lambda *arguments: calls.append(arguments))
+    never.close()
+    assert calls == []
+    ended.close()
+    assert calls == [(ended._calls.destroy, ended._context)]
 
 
 def test_a_machine_without_such_calls_has_no_kernel_writes(monkeypatch: pytest.MonkeyPatch) -> None:
