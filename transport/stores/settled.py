@@ -45,6 +45,10 @@ class SettledSet:
         """The ranges above the floor."""
         return list(zip(self._starts, self._ends, strict=True))
 
+    def count(self) -> int:
+        """How many ranges there are above the floor."""
+        return len(self._starts)
+
     def top(self) -> int:
         """The end of the last range; the floor if there is none."""
         return self._ends[-1] if self._ends else self.floor

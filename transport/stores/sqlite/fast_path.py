@@ -21,7 +21,7 @@ MOST_CALLS: Final = 32
 """Calls of one commit: some 0.1 ms of the loop's time."""
 
 MOST_BYTES: Final = 48 * 1024
-"""Bytes of its appends: less than the kernel is given at once."""
+"""Bytes of its appends: less than the kernel takes at once."""
 
 REST_SECONDS: Final = (0.01, 10.0)
 """How long the thread makes all commits after the kernel refused one, and at the most when it has
@@ -57,6 +57,7 @@ class FastPath:
         self._due: asyncio.TimerHandle | None = None
         self._rest = REST_SECONDS[0]
         self._rested = 0.0
+        self._under_way = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(writes.event, self._ended)
 
@@ -73,7 +74,7 @@ class FastPath:
         return cls(thread, thread.log, writes, listener)
 
     def take(self, calls: Sequence[Call]) -> bool:
-        """Begin a commit of these calls; False: the thread has to make it."""
+        """Commit these calls, or begin to; False: the thread has to do it."""
         if len(calls) > MOST_CALLS or sum(call.size for call in calls) > MOST_BYTES:
             return False
         if any(call.reads for call in calls) or not any(call.size for call in calls):
@@ -83,26 +84,31 @@ class FastPath:
             return False
         if not thread.idle() or not thread.lock.acquire(blocking=False):
             return False
-        begun = taken = False
+        performed = False
         try:
             if thread.attempt(self._log.calm):
-                taken = True
+                performed = True
                 thread.perform(calls)
-                begun = thread.attempt(partial(self._log.start, self._writes))
+                self._begin()
         except StoreError as error:
             log.debug("store_commit_not_started", reason=error.message)
+            if performed:
+                thread.hand(())  # it says so
         finally:
-            if not begun:
+            if not self._under_way:
                 thread.lock.release()
-        if taken and not begun:
-            self._leave()
-        return taken
+        return performed
 
-    def _leave(self) -> None:
-        """Have the thread commit what was performed, and all else for a while."""
-        self._rested = self._loop.time() + self._rest
-        self._rest = min(2 * self._rest, REST_SECONDS[1])
-        self._thread.hand(())
+    def _begin(self) -> None:
+        """Have the kernel write what was performed, or the thread; or nothing is to be written."""
+        thread = self._thread
+        if thread.attempt(self._log.clean):
+            self._listener.answer(thread.conclude(None))
+            self._look_ahead()
+        elif thread.attempt(partial(self._log.start, self._writes)):
+            self._under_way = True
+        else:
+            thread.hand(())
 
     def _ended(self) -> None:
         """The kernel has a result."""
@@ -110,29 +116,43 @@ class FastPath:
         durable = False
         try:
             durable = thread.attempt(partial(self._log.ended, self._writes))
-            answers = thread.conclude(None) if durable else []
-            due, pause = self._log.untidy(), self._log.pause()
+            if durable:
+                self._rest = REST_SECONDS[0]
+                self._listener.answer(thread.conclude(None))
+                self._look_ahead()
         except StoreError as error:
             log.debug("store_commit_not_ended", reason=error.message)
         finally:
+            self._under_way = False
             thread.lock.release()
         if not durable:
             self._leave()
-            return
-        self._rest = REST_SECONDS[0]
-        self._listener.answer(answers)
-        if due:
-            thread.hand(())
+
+    def _look_ahead(self) -> None:
+        """Have the thread do what is due now or later; with the lock."""
+        pause = 0.0 if self._log.untidy() else self._log.pause()
+        if pause == 0:
+            self._thread.hand(())
         elif pause is not None and self._due is None:
             self._due = self._loop.call_later(pause, self._on_due)
+
+    def _leave(self) -> None:
+        """Have the thread commit what was performed, and all else for a while."""
+        self._rested = self._loop.time() + self._rest
+        self._rest = min(2 * self._rest, REST_SECONDS[1])
+        self._thread.hand(())
 
     def _on_due(self) -> None:
         self._due = None
         self._thread.hand(())
 
     def close(self) -> None:
-        """Free everything, once the thread has ended or was given up."""
+        """Take nothing more; a commit that is under way is ended by the thread."""
         if self._due is not None:
             self._due.cancel()
         self._loop.remove_reader(self._writes.event)
-        self._writes.close()
+        if self._under_way:
+            self._thread.adopt(self._writes)
+            self._thread.lock.release()
+        else:
+            self._writes.close()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from transport.stores.sqlite.kernel_writes import KernelWrites
+from transport.stores.sqlite.schema import NO_ROOM
 
 BLOCK: Final = 4096
 """Writes past the page cache begin and end at multiples of this; no disk wants larger ones."""
@@ -24,7 +25,19 @@ DIRECT_BYTES: Final = 4 * 1024 * 1024
 KERNEL_BYTES: Final = 64 * 1024
 """The longest write that is left to the kernel: to copy more takes the event loop's time."""
 
-_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC
+PASSING: Final = NO_ROOM | {
+    errno.EAGAIN,
+    errno.EINTR,
+    errno.ECANCELED,
+    errno.EINVAL,
+    errno.EOPNOTSUPP,
+    errno.ENOMEM,
+}
+"""Errors of a write by the kernel that `write` does not have, or has again: the kernel gave it up,
+does not know how to, or found no room. Any other is an error of the disk: what it has is unknown,
+and to write again would prove nothing."""
+
+_FLAGS: Final = os.O_RDWR | os.O_DSYNC | os.O_CLOEXEC
 
 
 class JournalFile:
@@ -39,8 +52,12 @@ class JournalFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = os.open(path, _FLAGS, 0o600)
-        self._direct = _open_direct(path)
+        self._file = os.open(path, _FLAGS | os.O_CREAT, 0o600)
+        try:
+            self._direct = _open_direct(path)
+        except BaseException:
+            os.close(self._file)
+            raise
         self._end: int | None = None
         """Where the last write ended, if what its last block holds until there is in `_memory`."""
         self._memory = _Memory(2 * BLOCK)
@@ -82,7 +99,10 @@ class JournalFile:
     def ended(self, writes: KernelWrites) -> bool:
         """Whether what was started is durable, now that there is a result; else `write` it."""
         first, stop = self._under_way
-        durable = writes.result() == rounded_up(stop)
+        written = writes.result()
+        if written < 0 and -written not in PASSING:
+            raise OSError(-written, os.strerror(-written))
+        durable = written == rounded_up(stop)
         if durable:
             self._keep_edge(first, stop)
         return durable

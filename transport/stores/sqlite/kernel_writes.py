@@ -1,68 +1,51 @@
-"""Writes that the kernel makes while the caller goes on: asynchronous I/O of Linux, io_submit(2).
+"""Writes that the kernel makes while the caller goes on: io_uring of Linux, since 5.6.
 
-The C library has no functions for these calls, so they are made by their numbers. Two things make
-them fit for an event loop. `RWF_NOWAIT`: what would have to wait (for an allocation, for a page in
-the cache) is not done, and its result says so. And an eventfd that tells when a result is there.
-Files have to be open with `O_DIRECT`: a write through the page cache would be made at once, and the
-caller would wait for it.
+The C library has no functions for these calls, so they are made by their numbers. What can be begun
+without waiting the kernel begins at once; for the rest (a file system that is frozen, pages in its
+cache, a file that becomes longer) it has threads. So the caller does not wait, but for the time
+that the file system takes to note the time of the change. An eventfd tells when there is a result.
 
-Layouts and numbers: include/uapi/linux/aio_abi.h, include/uapi/linux/fs.h, and the tables of system
-calls of the two architectures.
+For a write to be begun at once the file has to be open with `O_DIRECT`.
+
+Layouts and numbers: include/uapi/linux/io_uring.h; the numbers are the same on all machines but
+alpha. The rings are shared with the kernel, but read by it only in our call, and by us only after
+it has signalled: no further barriers are needed.
 """
 
 import ctypes
 import errno
+import mmap
 import os
-import platform
-from typing import Any, Final, NamedTuple
+import select
+import struct
+import sys
+from typing import Any, Final
 
+_SETUP: Final = 425
+_ENTER: Final = 426
+_REGISTER: Final = 427
+_REGISTER_EVENTFD: Final = 4
+_FEATURE_SINGLE_MMAP: Final = 1
+_REQUESTS_OFFSET: Final = 0x10000000
 
-class _Calls(NamedTuple):
-    setup: int
-    destroy: int
-    getevents: int
-    submit: int
+_REQUEST: Final = struct.Struct("<BBHiQQII32x")
+"""Operation, flags, priority, file, offset, address, length, flags of the write."""
 
+_WRITE: Final = 23
+_RESULT: Final = struct.Struct("<QiI")
 
-_CALLS: Final = {"x86_64": _Calls(206, 207, 208, 209), "aarch64": _Calls(0, 1, 4, 2)}
-"""By machine; both put the low half of a number first, as `_Request` does."""
-
-_PWRITE: Final = 1
-_RWF_NOWAIT: Final = 8
-_RESFD: Final = 1
+_PARAMETERS: Final = 30
+_FEATURES: Final = 5
+_QUEUE_TAIL: Final = 11
+_QUEUE_ARRAY: Final = 16
+_RESULTS_HEAD: Final = 20
+_RESULTS_MASK: Final = 22
+_RESULTS: Final = 25
+"""Where in its parameters (`struct io_uring_params`, as 30 numbers) the kernel tells where what is
+in the rings."""
 
 _libc: Final = ctypes.PyDLL(None, use_errno=True)  # none of these calls waits: no need to let go
 _libc.syscall.restype = ctypes.c_long
-
-
-class _Request(ctypes.Structure):
-    """`struct iocb`."""
-
-    _fields_ = (
-        ("data", ctypes.c_uint64),
-        ("key", ctypes.c_uint32),
-        ("rw_flags", ctypes.c_int32),
-        ("opcode", ctypes.c_uint16),
-        ("priority", ctypes.c_int16),
-        ("file", ctypes.c_uint32),
-        ("memory", ctypes.c_uint64),
-        ("length", ctypes.c_uint64),
-        ("offset", ctypes.c_int64),
-        ("reserved", ctypes.c_uint64),
-        ("flags", ctypes.c_uint32),
-        ("event", ctypes.c_uint32),
-    )
-
-
-class _Result(ctypes.Structure):
-    """`struct io_event`."""
-
-    _fields_ = (
-        ("data", ctypes.c_uint64),
-        ("request", ctypes.c_uint64),
-        ("result", ctypes.c_int64),
-        ("result2", ctypes.c_int64),
-    )
 
 
 class KernelWrites:
@@ -72,63 +55,82 @@ class KernelWrites:
         event: a file that becomes readable when there is a result.
 
     Raises:
-        OSError: this system has no such writes.
+        OSError: this system has no such writes, or does not allow them.
     """
 
     def __init__(self) -> None:
-        calls = _CALLS.get(platform.machine())
-        if calls is None or not hasattr(os, "eventfd"):
-            raise OSError(errno.ENOSYS, f"no asynchronous I/O on {platform.machine()}")
-        self._calls = calls
-        self._context = ctypes.c_ulong(0)
-        self._under_way = False
-        _call(calls.setup, ctypes.c_long(1), ctypes.byref(self._context))
-        self.event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._request = _Request(
-            opcode=_PWRITE, rw_flags=_RWF_NOWAIT, flags=_RESFD, event=self.event
-        )
-        self._requests = (ctypes.POINTER(_Request) * 1)(ctypes.pointer(self._request))
-        self._result = _Result()
-
-    def begin(self, file: int, memory: int, length: int, offset: int) -> bool:
-        """Begin to write `length` bytes from the address `memory`; False: it can't be done now.
-
-        The memory has to be left alone until there is a result. Address, length and offset are
-        multiples of what the file system wants.
-        """
-        request = self._request
-        request.file, request.memory, request.length, request.offset = file, memory, length, offset
+        if sys.platform != "linux" or not hasattr(os, "eventfd"):
+            raise OSError(errno.ENOSYS, f"no io_uring on {sys.platform}")
+        told = (ctypes.c_uint32 * _PARAMETERS)()
+        self._file = _call(_SETUP, 1, told)
         try:
-            _call(self._calls.submit, self._context, ctypes.c_long(1), self._requests)
+            self._map(told)
+            self.event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        except BaseException:
+            os.close(self._file)
+            raise
+        event = ctypes.c_int32(self.event)
+        try:
+            _call(_REGISTER, self._file, _REGISTER_EVENTFD, ctypes.byref(event), 1)
+        except BaseException:
+            self.close()
+            raise
+
+    def _map(self, told: Any) -> None:
+        """Have the rings at hand; there is one request, at its place."""
+        if not told[_FEATURES] & _FEATURE_SINGLE_MMAP:
+            raise OSError(errno.ENOSYS, "this io_uring is too old")
+        length = max(told[_QUEUE_ARRAY] + 4, told[_RESULTS] + 2 * _RESULT.size)
+        self._rings = mmap.mmap(self._file, length)
+        self._requests = mmap.mmap(self._file, mmap.PAGESIZE, offset=_REQUESTS_OFFSET)
+        self._numbers = memoryview(self._rings).cast("I")
+        self._tail, self._head = told[_QUEUE_TAIL] // 4, told[_RESULTS_HEAD] // 4
+        self._mask = self._numbers[told[_RESULTS_MASK] // 4]
+        self._results = told[_RESULTS]
+        self._numbers[told[_QUEUE_ARRAY] // 4] = 0
+
+    def begin(self, file: int, address: int, length: int, offset: int) -> bool:
+        """Begin to write `length` bytes from `address`; False: it can't be done now.
+
+        The memory has to be left alone until there is a result.
+        """
+        _REQUEST.pack_into(self._requests, 0, _WRITE, 0, 0, file, offset, address, length, 0)
+        tail = self._numbers[self._tail]
+        self._numbers[self._tail] = (tail + 1) & 0xFFFF_FFFF
+        try:
+            _call(_ENTER, self._file, 1, 0, 0, None, 0)
         except OSError:
+            self._numbers[self._tail] = tail
             return False
-        self._under_way = True
         return True
 
     def result(self) -> int:
         """Bytes written, or an error's number below 0. To be called when `event` is readable."""
         os.eventfd_read(self.event)
-        _call(
-            self._calls.getevents,
-            self._context,
-            ctypes.c_long(1),
-            ctypes.c_long(1),
-            ctypes.byref(self._result),
-            None,
+        head = self._numbers[self._head]
+        _, result, _ = _RESULT.unpack_from(
+            self._rings, self._results + (head & self._mask) * _RESULT.size
         )
-        self._under_way = False
-        written: int = self._result.result
+        self._numbers[self._head] = (head + 1) & 0xFFFF_FFFF
+        written: int = result
         return written
 
+    def wait(self) -> None:
+        """Return when there is a result, as late as that may be."""
+        ready = select.poll()
+        ready.register(self.event, select.POLLIN)
+        ready.poll()
+
     def close(self) -> None:
-        """Free it, unless a write never ended: to wait for that would be to wait for ever."""
-        if not self._under_way:
-            _call(self._calls.destroy, self._context)
+        """Free it; not while a write is under way."""
         os.close(self.event)
+        os.close(self._file)
 
 
-def _call(*arguments: Any) -> None:
-    number, *rest = arguments
-    if _libc.syscall(ctypes.c_long(number), *rest) < 0:
+def _call(number: int, *arguments: Any) -> int:
+    longs = (ctypes.c_long(each) if isinstance(each, int) else each for each in arguments)
+    result: int = _libc.syscall(ctypes.c_long(number), *longs)
+    if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+    return result

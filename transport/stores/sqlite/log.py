@@ -43,6 +43,9 @@ RETRY_SECONDS: Final = 1.0
 CALM_SECONDS: Final = 0.002
 """A commit that begins so long before the tables have to be read surely does not read them."""
 
+MOST_WEIGHT: Final = 2_000
+"""Numbers in the rows of groups that a commit on the loop makes, some 0.1 ms of its time."""
+
 
 class SqliteLog:
     """What the thread does with the file.
@@ -300,17 +303,23 @@ class SqliteLog:
             if changes:
                 self._storage.write(changes)
         except (apsw.Error, OSError) as error:
-            changes.undo()
-            failure = meaning(error, self._connection)
-            self.reason = failure.message
-            raise failure from error
+            raise self._failed(changes, error) from error
         self._written(dirty)
         self.reason = self._disk.shortage() if self.reason is not None else None
+
+    def _failed(self, changes: Changes, error: apsw.Error | OSError) -> StoreError:
+        """What to raise: these changes are not written."""
+        changes.undo()
+        failure = meaning(error, self._connection)
+        self.reason = failure.message
+        return failure
 
     def _written(self, dirty: Sequence[GroupRow]) -> None:
         self._dirty.difference_update(dirty)
         for group in dirty:
             group.written()
+
+    # Commits whose write the kernel makes, on the loop.
 
     def calm(self) -> bool:
         """Whether a commit now writes to the journal, and does nothing else that takes time."""
@@ -318,24 +327,39 @@ class SqliteLog:
         due = self.reason is not None or (pause is not None and pause < CALM_SECONDS)
         return not due and not self._disk.due()
 
+    def clean(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not self._changes and not self._dirty
+
     def start(self, writes: KernelWrites) -> bool:
         """Have the kernel begin `commit`; False: it does not, and `commit` has to be called.
 
         Only when it is `calm`; nothing else may be done with the log until `ended` was called.
+
+        Raises: as `commit`, also for `ended`.
         """
-        changes, self._changes = self._changes, Changes()
         dirty = tuple(self._dirty)
-        self._fold(dirty, changes)
-        if changes and self._storage.start(changes, writes):
+        if sum(group.weight() for group in dirty) > MOST_WEIGHT:
+            return False
+        changes, self._changes = self._changes, Changes()
+        try:
+            self._fold(dirty, changes)
+            started = self._storage.start(changes, writes)
+        except (apsw.Error, OSError) as error:
+            raise self._failed(changes, error) from error
+        if started:
             self._started = changes, dirty
-            return True
-        self._changes = changes
-        return False
+        else:
+            self._changes = changes
+        return started
 
     def ended(self, writes: KernelWrites) -> bool:
         """Whether what was started is durable, now that there is a result; else `commit` it."""
         changes, dirty = self._started
-        durable = self._storage.ended(changes, writes)
+        try:
+            durable = self._storage.ended(changes, writes)
+        except OSError as error:
+            raise self._failed(changes, error) from error
         if durable:
             self._written(dirty)
         else:

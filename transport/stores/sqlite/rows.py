@@ -54,6 +54,10 @@ class GroupRow(LogGroup):
         packed = self.settled.to_bytes()
         return self.id, self.topic.id, self.app_id, options, self.settled.floor, packed
 
+    def weight(self) -> int:
+        """How much its rows are to make: numbers in them."""
+        return 2 * self.settled.count() + len(self.changed)
+
     def attempt_rows(self) -> tuple[list[Row], list[Row]]:
         """Rows of `attempts` to be written, and keys of those to be removed."""
         kept: list[Row] = []

@@ -5,6 +5,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar
 
@@ -39,6 +41,9 @@ class Log(Protocol):
 
     def calm(self) -> bool:
         """Whether a commit now takes no time but for its write, which may be `start`ed."""
+
+    def clean(self) -> bool:
+        """Whether there is nothing to commit."""
 
     def start(self, writes: KernelWrites) -> bool:
         """Have the kernel begin `commit`; False: it does not, and `commit` has to be called."""
@@ -131,6 +136,7 @@ class WriterThread(threading.Thread):
         self._done: list[tuple[Call, Any]] = []
         self._failed: list[Answer] = []
         self._pause: float | None = None
+        self._adopted: KernelWrites | None = None
         self._broken: StoreUnusableError | None = None
 
     def reason(self) -> str | None:
@@ -148,6 +154,11 @@ class WriterThread(threading.Thread):
     def idle(self) -> bool:
         """Whether all that was handed to it is done (asked on the loop)."""
         return self._finished == self._handed
+
+    def adopt(self, writes: KernelWrites) -> None:
+        """Wait for the end of a commit that the loop has started, whose lock it gives up then."""
+        self._adopted = writes
+        self.hand(())
 
     def stop(self, stopped: asyncio.Future[None]) -> None:
         """Have it end after what is queued (called on the loop)."""
@@ -171,6 +182,8 @@ class WriterThread(threading.Thread):
         """One commit and some reads; False after the last one."""
         writes, going = self._take()
         with self.lock:
+            if self._adopted is not None:
+                self._end(opened, self._adopted)
             self._write(opened, writes)
             if self._reads:
                 self._read(going=going)
@@ -208,6 +221,15 @@ class WriterThread(threading.Thread):
             return self._queue.get_nowait()
         return self._queue.get(timeout=self._pause)
 
+    def _end(self, opened: Log, writes: KernelWrites) -> None:
+        """Take the commit that the kernel writes to its end; what fails, `_write` does."""
+        self._adopted = None
+        writes.wait()
+        with suppress(StoreError):  # `_write` says it
+            if self.attempt(partial(opened.ended, writes)):
+                self._answer(None)
+        writes.close()
+
     def _write(self, opened: Log, calls: list[Call]) -> None:
         self.perform(calls)
         failure: StoreError | None = None
@@ -215,6 +237,9 @@ class WriterThread(threading.Thread):
             self.attempt(opened.commit)
         except StoreError as error:
             failure = error
+        self._answer(failure)
+
+    def _answer(self, failure: StoreError | None) -> None:
         answers = self.conclude(failure)
         if answers:
             self._tell(self._listener.answer, answers)

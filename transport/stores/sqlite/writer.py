@@ -78,6 +78,8 @@ class Writer:
         self._refuses = self._refuses or "the store is closed"
         self._hand_over(thread)
         fast_path, self._fast_path = self._fast_path, None
+        if fast_path is not None:
+            fast_path.close()
         stopped: asyncio.Future[None] = self._loop.create_future()
         thread.stop(stopped)
         try:
@@ -85,8 +87,6 @@ class Writer:
                 await stopped
         except TimeoutError:
             log.error("store_abandoned", reason="the disk does not answer")  # noqa: TRY400 - no use for a traceback
-        if fast_path is not None:
-            fast_path.close()
         self._expire(StoreUnavailableError(self._refuses))
         if self._watch is not None:
             self._watch.cancel()

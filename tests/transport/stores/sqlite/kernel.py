@@ -29,9 +29,9 @@ class HeldWrites(KernelWrites):
         self.refuses = False
         self.instead: int | None = None
 
-    def begin(self, file: int, memory: int, length: int, offset: int) -> bool:
+    def begin(self, file: int, address: int, length: int, offset: int) -> bool:
         self.begun += 1
-        return not self.refuses and self._inner.begin(file, memory, length, offset)
+        return not self.refuses and self._inner.begin(file, address, length, offset)
 
     def go_on(self) -> None:
         os.eventfd_write(self.event, 1)

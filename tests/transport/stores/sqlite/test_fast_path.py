@@ -4,6 +4,7 @@ import asyncio
 import errno
 import math
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from tests.transport.stores.sqlite.kit import (
 )
 from transport.stores.disk import DiskSpace
 from transport.stores.sqlite import fast_path
+from transport.stores.sqlite import log as sqlite_log
 from transport.stores.sqlite import thread as sqlite_thread
 from transport.stores.sqlite import writer as sqlite_writer
 from transport.stores.sqlite.journal_file import JournalFile
@@ -59,7 +61,7 @@ def handed(store: SqliteStore) -> int:
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[HeldWrites]]:
+def held(monkeypatch: pytest.MonkeyPatch) -> list[HeldWrites]:
     """What the kernel writes of each store that is opened."""
     made: list[HeldWrites] = []
 
@@ -68,9 +70,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[HeldWrites]]:
         return made[-1]
 
     monkeypatch.setattr(fast_path, "KernelWrites", hold)
-    yield made
-    for writes in made:
-        assert writes._inner._under_way is False
+    return made
 
 
 async def joined(store: SqliteStore) -> None:
@@ -183,7 +183,7 @@ def test_what_was_handed_to_the_thread_is_not_overtaken(
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("result", [-errno.EAGAIN, -errno.EIO, 0, 512])
+@pytest.mark.parametrize("result", [-errno.EAGAIN, -errno.EINVAL, -errno.ENOSPC, 0, 300])
 def test_what_the_kernel_did_not_write_the_thread_does(
     path: Path, held: list[HeldWrites], result: int
 ) -> None:
@@ -221,10 +221,12 @@ def test_a_kernel_that_refuses_is_left_alone_for_longer_and_longer(
         async with sqlite(path, **SETTINGS) as store:
             await joined(store)
             way = fast_path_of(store)
-            held[0].refuses = True
+            held[0].instead = -errno.EINVAL
             for number, rest in enumerate((100.0, 200.0, 300.0, 300.0)):
                 way._rested = 0.0  # so much time goes by
-                await soon(store.append("t", events(1), None))
+                refused = store.append("t", events(1), None)
+                held[0].go_on()
+                await soon(refused)
                 assert held[0].begun == number + 1
                 left = way._rested - asyncio.get_running_loop().time()
                 assert left == pytest.approx(rest, abs=SECONDS)
@@ -232,12 +234,47 @@ def test_a_kernel_that_refuses_is_left_alone_for_longer_and_longer(
                 await soon(store.append("t", events(2), None))
                 assert held[0].begun == number + 1
                 await calm(store)
-            held[0].refuses = False
+            held[0].instead = None
             way._rested = 0.0
             last = store.append("t", events(3), None)
             held[0].go_on()
             await soon(last)
             assert way._rest == 100.0
+
+    asyncio.run(main())
+
+
+def test_a_write_that_can_t_begin_is_the_threads(path: Path, held: list[HeldWrites]) -> None:
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            held[0].refuses = True
+            for number in range(3):
+                await soon(store.append("t", events(number), None))
+                await calm(store)
+            assert held[0].begun == 3
+            assert await read_all(store, "t", "a", 3) == [*events(0, 1, 2)]
+
+    asyncio.run(main())
+
+
+def test_an_io_error_of_the_kernel_ends_the_store(path: Path, held: list[HeldWrites]) -> None:
+    """To write again would prove nothing."""
+
+    async def main() -> None:
+        failed = Failures()
+        async with sqlite(path, failed, **SETTINGS) as store:
+            await joined(store)
+            before = storage_of(store)._journal.head
+            held[0].instead = -errno.EIO
+            first = store.append("t", events(1), None)
+            held[0].go_on()
+            with pytest.raises(StoreUnavailableError, match="Input/output error: check the disk"):
+                await soon(first)
+            with pytest.raises(StoreUnavailableError, match="check the disk"):
+                await soon(store.append("t", events(2), None))
+            assert storage_of(store)._journal.head == before
+        assert [error.exit_status for error in failed.seen] == [70]
 
     asyncio.run(main())
 
@@ -303,10 +340,57 @@ def test_a_store_whose_kernel_does_not_answer_is_closed_in_time(
         return thread
 
     thread = asyncio.run(main())
-    held[0]._inner._under_way = False  # told to nobody, so that the fixture is content
-    thread.lock.release()
-    thread.join(10)
+    assert thread.is_alive()
+    held[0].go_on()
+    thread.join(SECONDS)
     assert not thread.is_alive()
+    assert [*path.parent.iterdir()] == [path]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.eventfd_read(held[0].event)
+
+
+@pytest.fixture
+def ext4(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, which can be frozen."""
+    image, place = tmp_path / "image", tmp_path / "disk"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(40 * 1024 * 1024)
+    for command in (
+        ["mkfs.ext4", "-q", str(image)],
+        ["mount", "-o", "loop", str(image), str(place)],
+    ):
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting is not allowed here")
+    yield place
+    subprocess.run(["fsfreeze", "-u", str(place)], capture_output=True, check=False)
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def freeze(place: Path, seconds: int) -> subprocess.Popen[bytes]:
+    """Freeze a file system; a process of its own thaws it."""
+    subprocess.run(["fsfreeze", "-f", str(place)], check=True)
+    return subprocess.Popen(["sh", "-c", f"sleep {seconds}; fsfreeze -u {place}"])
+
+
+def test_a_file_system_that_is_frozen_stops_nobody(ext4: Path) -> None:
+    """As while a snapshot of it is taken."""
+
+    async def main() -> None:
+        async with sqlite(ext4 / "actorbus.db", **SETTINGS) as store:
+            await joined(store)
+            before = handed(store)
+            thaw = freeze(ext4, 2)
+            begun = time.monotonic()
+            call = store.append("t", events(1), None)
+            await asyncio.sleep(0)
+            assert time.monotonic() - begun < 1
+            assert not call.done()
+            assert (await soon(call)).groups == 1
+            assert handed(store) == before
+            assert thaw.wait() == 0
+
+    asyncio.run(main())
 
 
 def test_a_store_that_is_closed_meanwhile_answers_first(path: Path, held: list[HeldWrites]) -> None:
@@ -340,6 +424,52 @@ async def with_settling(store: SqliteStore, reader: Reader) -> None:
     await soon(store.append("t", events(2), None))
     await soon(settled)
     assert handed(store) == before
+
+
+def test_what_the_kernel_did_not_write_is_written_before_the_end(
+    path: Path, held: list[HeldWrites]
+) -> None:
+    async def main() -> None:
+        store = SqliteStore(path, **SETTINGS)
+        await soon(store.open(Failures()))
+        await joined(store)
+        held[0].instead = -errno.EAGAIN
+        first = store.append("t", events(1), None)
+        closing = asyncio.ensure_future(store.close())
+        await asyncio.sleep(0)
+        held[0].go_on()
+        assert (await soon(first)).groups == 1
+        await soon(closing)
+        async with sqlite(path) as later:
+            assert await read_all(later, "t", "a", 1) == [*events(1)]
+
+    asyncio.run(main())
+
+
+def test_groups_with_many_gaps_are_the_threads(
+    path: Path, held: list[HeldWrites], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their rows are long to make."""
+    monkeypatch.setattr(sqlite_log, "MOST_WEIGHT", 2)
+
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            log = store._opened()[1]
+            group = log._topics["t"].groups["a"]
+            for position in (10, 20):
+                with thread_of(store).lock:
+                    group.settled.add(position, 1)
+                    log._dirty.add(group)
+                call = store.append("t", events(position), None)
+                assert held[0].begun == 1
+                if position == 10:
+                    held[0].go_on()
+                await soon(call)
+                assert not log._dirty
+                await calm(store)
+
+    asyncio.run(main())
 
 
 def test_settling_goes_with_it(path: Path, tmp_path: Path) -> None:

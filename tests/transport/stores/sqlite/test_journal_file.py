@@ -1,10 +1,12 @@
 """Writes to the journal's file: exact, past the page cache, and by the kernel."""
 
+import ctypes
 import errno
 import fcntl
+import mmap
 import os
-import platform
 import random
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,7 +18,13 @@ from tests.transport.stores.sqlite.kernel import awaited
 from transport.stores.sqlite import journal as sqlite_journal
 from transport.stores.sqlite import journal_file, kernel_writes
 from transport.stores.sqlite.journal import Journal, Place, read
-from transport.stores.sqlite.journal_file import BLOCK, DIRECT_BYTES, KERNEL_BYTES, JournalFile
+from transport.stores.sqlite.journal_file import (
+    BLOCK,
+    DIRECT_BYTES,
+    KERNEL_BYTES,
+    PASSING,
+    JournalFile,
+)
 from transport.stores.sqlite.kernel_writes import KernelWrites
 
 SALT: Final = b"one salt"
@@ -49,6 +57,10 @@ def by_kernel(file: JournalFile, data: bytes, offset: int, writes: KernelWrites)
         return False
     awaited(writes)
     return file.ended(writes)
+
+
+def open_files() -> list[Path]:
+    return sorted(Path("/proc/self/fd").iterdir())
 
 
 def going_on(file: JournalFile, offset: int = 0) -> int:
@@ -164,8 +176,10 @@ def test_a_file_system_without_direct_writes_has_exact_ones(
 
 def test_that_there_are_too_many_files_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, "open", errno.EMFILE, os.O_DIRECT)
+    before = open_files()
     with pytest.raises(OSError, match="Too many open files"):
         JournalFile(path)
+    assert open_files() == before
 
 
 def test_one_that_says_so_late_has_exact_ones_from_then_on(
@@ -205,12 +219,25 @@ def test_what_was_written_in_part_is_written_whole(
 def test_the_kernel_writes_again_and_again_after_what_went_through_the_cache(
     file: JournalFile, writes: KernelWrites
 ) -> None:
-    """Pages in the cache would have it wait, so it would refuse."""
     file.write((bytes(32 * BLOCK),), 0)
     end = going_on(file, 7)
     for number in range(20):
         assert by_kernel(file, bytes([number]) * 1000, end, writes), number
         end += 1000
+
+
+def test_nothing_that_was_written_stays_in_the_page_cache(file: JournalFile, path: Path) -> None:
+    """A thread of the kernel would have to take it out, where the write could begin at once."""
+    file.write((bytes(32 * BLOCK),), 0)
+    file.write((b"more",), going_on(file, 7))
+    with path.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as pages:
+        resident = (ctypes.c_ubyte * 32)()
+        memory = ctypes.c_char.from_buffer(pages)
+        address = ctypes.c_void_p(ctypes.addressof(memory))
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.mincore(address, ctypes.c_size_t(32 * BLOCK), resident) == 0
+        del memory
+    assert not any(resident)
 
 
 def test_the_kernel_is_not_asked_for_what_it_can_t_do_at_once(
@@ -242,38 +269,97 @@ def test_what_the_kernel_did_not_write_is_written_then(
     assert by_kernel(file, b"again", end + 4, writes)
 
 
-def test_the_kernel_says_that_it_would_have_to_wait(
+@pytest.mark.parametrize("result", [0, 3, *(-code for code in sorted(PASSING))])
+def test_what_the_kernel_did_not_write_is_to_be_written(
+    file: JournalFile, writes: KernelWrites, monkeypatch: pytest.MonkeyPatch, result: int
+) -> None:
+    assert file.start((b"more",), going_on(file), writes)
+    awaited(writes)
+    assert writes.result() == BLOCK
+    monkeypatch.setattr(writes, "result", lambda: result)
+    assert not file.ended(writes)
+
+
+def test_an_error_of_the_disk_is_raised(
+    file: JournalFile, writes: KernelWrites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writes, "result", lambda: -errno.EIO)
+    with pytest.raises(OSError, match="Input/output error") as raised:
+        file.ended(writes)
+    assert raised.value.errno == errno.EIO
+
+
+def test_the_kernel_tells_what_is_wrong_and_goes_on(
     file: JournalFile, writes: KernelWrites
 ) -> None:
-    going_on(file)
-    assert file._direct is not None
-    assert not writes.begin(-1, file._memory.address, BLOCK, 0)
-    assert writes.begin(file._direct, file._memory.address, BLOCK, 8 * BLOCK)  # the file is short
+    assert writes.begin(-1, file._memory.address, BLOCK, 0)
     awaited(writes)
-    assert writes.result() == -errno.EAGAIN
-    assert file.size() < BLOCK
+    assert writes.result() == -errno.EBADF
+    assert by_kernel(file, b"more", going_on(file), writes)
 
 
-def test_what_has_no_result_yet_is_not_waited_for_at_the_end(
-    file: JournalFile, monkeypatch: pytest.MonkeyPatch
+def test_what_can_t_begin_leaves_nothing_behind(
+    file: JournalFile, path: Path, writes: KernelWrites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To free the kernel's context would be to wait."""
-    file.write((bytes(2 * BLOCK),), 0)
-    ended, never = KernelWrites(), KernelWrites()
-    assert by_kernel(file, b"more", going_on(file), ended)
-    assert file.start((b"more",), going_on(file), never)
-    calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(kernel_writes, "_call", lambda *arguments: calls.append(arguments))
-    never.close()
-    assert calls == []
-    ended.close()
-    assert calls == [(ended._calls.destroy, ended._context)]
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    end = going_on(file)
+    with monkeypatch.context() as failing:
+        failing.setattr(kernel_writes, "_call", busy)
+        assert not file.start((b"second",), end, writes)
+    assert by_kernel(file, b"third", end, writes)
+    assert path.read_bytes() == b"firstthird".ljust(BLOCK, b"\0")
 
 
-def test_a_machine_without_such_calls_has_no_kernel_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "abacus")
-    with pytest.raises(OSError, match="no asynchronous I/O on abacus"):
+def test_it_waits_for_a_result(file: JournalFile, writes: KernelWrites) -> None:
+    assert file.start((b"more",), going_on(file), writes)
+    writes.wait()
+    assert file.ended(writes)
+
+
+def fail(code: int, times: int = 1) -> Any:
+    """A call of the system that fails once it was called so often."""
+    real, left = kernel_writes._call, [times]
+
+    def call(*arguments: Any) -> int:
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(code, os.strerror(code))
+        return real(*arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_system_that_does_not_allow_it_is_left_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    before = open_files()
+    monkeypatch.setattr(kernel_writes, "_call", fail(errno.EPERM, times))
+    with pytest.raises(OSError, match="Operation not permitted"):
         KernelWrites()
+    assert open_files() == before
+
+
+def test_one_that_is_too_old_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = open_files()
+    monkeypatch.setattr(kernel_writes, "_FEATURE_SINGLE_MMAP", 0)
+    with pytest.raises(OSError, match="this io_uring is too old"):
+        KernelWrites()
+    assert open_files() == before
+
+
+def test_other_systems_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(OSError, match="no io_uring on darwin"):
+        KernelWrites()
+
+
+def test_closed_it_leaves_no_file_behind() -> None:
+    before = open_files()
+    KernelWrites().close()
+    assert open_files() == before
 
 
 class Ring:
@@ -358,7 +444,7 @@ def refused(ring: Ring, payload: bytes, writes: KernelWrites) -> None:
     awaited(writes)
     with pytest.MonkeyPatch.context() as failing:
         result = writes.result
-        failing.setattr(writes, "result", lambda: min(result(), -errno.EIO))
+        failing.setattr(writes, "result", lambda: min(result(), -errno.EAGAIN))
         assert ring.journal.ended(writes) is None
 
 
