@@ -24,8 +24,8 @@ MOST_BYTES: Final = 48 * 1024
 """Bytes of its appends: less than the kernel takes at once."""
 
 REST_SECONDS: Final = (0.01, 10.0)
-"""How long the thread makes all commits after the kernel refused one, and at the most when it has
-refused several in a row: what is done by both costs more."""
+"""How long the thread makes all commits after the kernel did not make one, and at the most when
+that was so several times in a row: what is done by both costs more."""
 
 log = structlog.get_logger("actorbus.store")
 
@@ -91,9 +91,8 @@ class FastPath:
                 thread.perform(calls)
                 self._begin()
         except StoreError as error:
-            log.debug("store_commit_not_started", reason=error.message)
             if performed:
-                thread.hand(())  # it says so
+                self._conclude(error)
         finally:
             if not self._under_way:
                 thread.lock.release()
@@ -103,8 +102,7 @@ class FastPath:
         """Have the kernel write what was performed, or the thread; or nothing is to be written."""
         thread = self._thread
         if thread.attempt(self._log.clean):
-            self._listener.answer(thread.conclude(None))
-            self._look_ahead()
+            self._conclude(None)
         elif thread.attempt(partial(self._log.start, self._writes)):
             self._under_way = True
         else:
@@ -112,35 +110,35 @@ class FastPath:
 
     def _ended(self) -> None:
         """The kernel has a result."""
-        thread = self._thread
-        durable = False
         try:
-            durable = thread.attempt(partial(self._log.ended, self._writes))
-            if durable:
-                self._rest = REST_SECONDS[0]
-                self._listener.answer(thread.conclude(None))
-                self._look_ahead()
-        except StoreError as error:
-            log.debug("store_commit_not_ended", reason=error.message)
+            self._end()
         finally:
             self._under_way = False
-            thread.lock.release()
-        if not durable:
-            self._leave()
+            self._thread.lock.release()
 
-    def _look_ahead(self) -> None:
-        """Have the thread do what is due now or later; with the lock."""
+    def _end(self) -> None:
+        failure: StoreError | None = None
+        durable = False
+        try:
+            durable = self._thread.attempt(partial(self._log.ended, self._writes))
+        except StoreError as error:
+            failure = error
+        if durable or failure is not None:
+            self._rest = REST_SECONDS[0]
+            self._conclude(failure)
+        else:
+            self._rested = self._loop.time() + self._rest
+            self._rest = min(2 * self._rest, REST_SECONDS[1])
+            self._thread.hand(())  # it commits what was performed
+
+    def _conclude(self, failure: StoreError | None) -> None:
+        """Tell the callers, and have the thread do what is due now or later; with the lock."""
+        self._listener.answer(self._thread.conclude(failure))
         pause = 0.0 if self._log.untidy() else self._log.pause()
         if pause == 0:
             self._thread.hand(())
         elif pause is not None and self._due is None:
             self._due = self._loop.call_later(pause, self._on_due)
-
-    def _leave(self) -> None:
-        """Have the thread commit what was performed, and all else for a while."""
-        self._rested = self._loop.time() + self._rest
-        self._rest = min(2 * self._rest, REST_SECONDS[1])
-        self._thread.hand(())
 
     def _on_due(self) -> None:
         self._due = None

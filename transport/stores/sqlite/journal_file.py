@@ -92,7 +92,6 @@ class JournalFile:
         first, stop, whole = self._fill(parts, offset, length)
         if not writes.begin(self._direct, self._memory.address, whole, first):
             return False
-        self._end = None
         self._under_way = first, stop
         return True
 

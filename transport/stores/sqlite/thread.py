@@ -5,7 +5,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar
@@ -222,12 +221,14 @@ class WriterThread(threading.Thread):
         return self._queue.get(timeout=self._pause)
 
     def _end(self, opened: Log, writes: KernelWrites) -> None:
-        """Take the commit that the kernel writes to its end; what fails, `_write` does."""
+        """Take the commit that the kernel writes to its end; else it is for `_write` to make."""
         self._adopted = None
         writes.wait()
-        with suppress(StoreError):  # `_write` says it
+        try:
             if self.attempt(partial(opened.ended, writes)):
                 self._answer(None)
+        except StoreError as error:
+            self._answer(error)
         writes.close()
 
     def _write(self, opened: Log, calls: list[Call]) -> None:

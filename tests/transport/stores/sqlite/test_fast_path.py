@@ -279,6 +279,31 @@ def test_an_io_error_of_the_kernel_ends_the_store(path: Path, held: list[HeldWri
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("way", ["start", "ended"])
+def test_what_fails_before_or_after_the_write_is_refused_and_not_kept(
+    path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device (injected)")
+
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            before = handed(store)
+            with monkeypatch.context() as failing:
+                failing.setattr(storage_of(store), way, fail)
+                with pytest.raises(StoreUnavailableError, match="no room"):
+                    await soon(store.append("t", events(1), None))
+            assert handed(store) == before
+            assert await backlogs(store, "t") == {"a": 0}
+            again = await soon(store.append("t", events(2), None))
+            assert again.batch is not None
+            assert again.batch.first == 0
+            assert await read_all(store, "t", "a", 1) == [*events(2)]
+
+    asyncio.run(main())
+
+
 def test_what_the_thread_can_t_write_either_is_refused_and_not_kept(
     path: Path, held: list[HeldWrites], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,6 +471,25 @@ def test_what_the_kernel_did_not_write_is_written_before_the_end(
     asyncio.run(main())
 
 
+def test_what_the_disk_refuses_at_the_end_is_refused(path: Path, held: list[HeldWrites]) -> None:
+    async def main() -> None:
+        failed = Failures()
+        store = SqliteStore(path, **SETTINGS)
+        await soon(store.open(failed))
+        await joined(store)
+        held[0].instead = -errno.EIO
+        first = store.append("t", events(1), None)
+        closing = asyncio.ensure_future(store.close())
+        await asyncio.sleep(0)
+        held[0].go_on()
+        with pytest.raises(StoreUnavailableError, match="Input/output error"):
+            await soon(first)
+        await soon(closing)
+        assert [error.exit_status for error in failed.seen] == [70]
+
+    asyncio.run(main())
+
+
 def test_groups_with_many_gaps_are_the_threads(
     path: Path, held: list[HeldWrites], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -457,13 +501,14 @@ def test_groups_with_many_gaps_are_the_threads(
             await joined(store)
             log = store._opened()[1]
             group = log._topics["t"].groups["a"]
-            for position in (10, 20):
+            for position, changed in ((10, 0), (10, 1), (20, 0)):
                 with thread_of(store).lock:
                     group.settled.add(position, 1)
+                    group.changed.update(range(changed))
                     log._dirty.add(group)
                 call = store.append("t", events(position), None)
                 assert held[0].begun == 1
-                if position == 10:
+                if not changed and position == 10:
                     held[0].go_on()
                 await soon(call)
                 assert not log._dirty
@@ -488,6 +533,27 @@ def test_settling_goes_with_it(path: Path, tmp_path: Path) -> None:
             await reader.close()
         async with sqlite(copy / path.name) as found:
             assert await read_all(found, "t", "a", 1) == [*events(2)]
+
+    asyncio.run(main())
+
+
+def test_settling_that_comes_with_what_is_not_kept_is_durable_all_the_same(path: Path) -> None:
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            reader = await Reader.of(store, "t", "a")
+            await soon(store.append("t", events(1), None))
+            (seen,) = await reader.take(1)
+            await calm(store)
+            settled = reader._feed.settle([(seen.position, 1)], awaited=False)
+            writer, log = store._opened()
+            await until(lambda: writer._ripe)
+            before = storage_of(store)._journal.head.number
+            assert await soon(store.append("nobody", events(2), None)) == Appended(None, 0)
+            await soon(settled)
+            assert not log._dirty
+            assert storage_of(store)._journal.head.number == before + 1
+            await reader.close()
 
     asyncio.run(main())
 

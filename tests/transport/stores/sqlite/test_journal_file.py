@@ -229,7 +229,6 @@ def test_the_kernel_writes_again_and_again_after_what_went_through_the_cache(
 def test_nothing_that_was_written_stays_in_the_page_cache(file: JournalFile, path: Path) -> None:
     """A thread of the kernel would have to take it out, where the write could begin at once."""
     file.write((bytes(32 * BLOCK),), 0)
-    file.write((b"more",), going_on(file, 7))
     with path.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as pages:
         resident = (ctypes.c_ubyte * 32)()
         memory = ctypes.c_char.from_buffer(pages)
@@ -305,9 +304,11 @@ def test_what_can_t_begin_leaves_nothing_behind(
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
     end = going_on(file)
+    tail = writes._numbers[writes._tail]
     with monkeypatch.context() as failing:
         failing.setattr(kernel_writes, "_call", busy)
         assert not file.start((b"second",), end, writes)
+    assert writes._numbers[writes._tail] == tail
     assert by_kernel(file, b"third", end, writes)
     assert path.read_bytes() == b"firstthird".ljust(BLOCK, b"\0")
 
