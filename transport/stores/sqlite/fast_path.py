@@ -103,13 +103,22 @@ class FastPath:
         thread = self._thread
         if thread.attempt(self._log.clean):
             self._conclude(None)
-        elif thread.attempt(partial(self._log.start, self._writes)):
-            self._under_way = True
-        else:
+        elif not self._start():
             thread.hand(())
 
+    def _start(self) -> bool:
+        self._under_way = True  # before: whatever ends this must not give up the lock of a write
+        try:
+            self._under_way = self._thread.attempt(partial(self._log.start, self._writes))
+        except StoreError:
+            self._under_way = False
+            raise
+        return self._under_way
+
     def _ended(self) -> None:
-        """The kernel has a result."""
+        """The kernel may have a result."""
+        if not self._writes.look():
+            return
         try:
             self._end()
         finally:
@@ -137,7 +146,11 @@ class FastPath:
         pause = 0.0 if self._log.untidy() else self._log.pause()
         if pause == 0:
             self._thread.hand(())
-        elif pause is not None and self._due is None:
+        elif pause is not None and (
+            self._due is None or self._loop.time() + pause < self._due.when()
+        ):
+            if self._due is not None:
+                self._due.cancel()
             self._due = self._loop.call_later(pause, self._on_due)
 
     def _on_due(self) -> None:

@@ -114,7 +114,7 @@ class Journal:
         return True
 
     def ended(self, writes: KernelWrites) -> Place | None:
-        """Where the record is that was started, now that there is a result; None: `append` it."""
+        """Where the record is that was started, now that it has ended; None: `append` it."""
         return self._appended(*self._started) if self._file.ended(writes) else None
 
     def _record(self, payload: bytes) -> tuple[tuple[bytes, bytes], int] | None:

@@ -96,9 +96,9 @@ class JournalFile:
         return True
 
     def ended(self, writes: KernelWrites) -> bool:
-        """Whether what was started is durable, now that there is a result; else `write` it."""
+        """Whether what was started is durable, now that it has ended; else `write` it."""
         first, stop = self._under_way
-        written = writes.result()
+        written = writes.written
         if written < 0 and -written not in PASSING:
             raise OSError(-written, os.strerror(-written))
         durable = written == rounded_up(stop)

@@ -19,6 +19,7 @@ import os
 import select
 import struct
 import sys
+from contextlib import suppress
 from typing import Any, Final
 
 _SETUP: Final = 425
@@ -28,8 +29,8 @@ _REGISTER_EVENTFD: Final = 4
 _FEATURE_SINGLE_MMAP: Final = 1
 _REQUESTS_OFFSET: Final = 0x10000000
 
-_REQUEST: Final = struct.Struct("<BBHiQQII32x")
-"""Operation, flags, priority, file, offset, address, length, flags of the write."""
+_REQUEST: Final = struct.Struct("<BBHiQQIIQ24x")
+"""Operation, flags, priority, file, offset, address, length, flags of the write, number of ours."""
 
 _WRITE: Final = 23
 _RESULT: Final = struct.Struct("<QiI")
@@ -39,6 +40,7 @@ _FEATURES: Final = 5
 _QUEUE_TAIL: Final = 11
 _QUEUE_ARRAY: Final = 16
 _RESULTS_HEAD: Final = 20
+_RESULTS_TAIL: Final = 21
 _RESULTS_MASK: Final = 22
 _RESULTS: Final = 25
 """Where in its parameters (`struct io_uring_params`, as 30 numbers) the kernel tells where what is
@@ -52,7 +54,8 @@ class KernelWrites:
     """One write at a time.
 
     Attributes:
-        event: a file that becomes readable when there is a result.
+        event: a file that becomes readable when there may be a result.
+        written: of the write that has ended: its bytes, or an error's number below 0.
 
     Raises:
         OSError: this system has no such writes, or does not allow them.
@@ -61,6 +64,8 @@ class KernelWrites:
     def __init__(self) -> None:
         if sys.platform != "linux" or not hasattr(os, "eventfd"):
             raise OSError(errno.ENOSYS, f"no io_uring on {sys.platform}")
+        self.written = 0
+        self._number = 0
         told = (ctypes.c_uint32 * _PARAMETERS)()
         self._file = _call(_SETUP, 1, told)
         try:
@@ -84,7 +89,8 @@ class KernelWrites:
         self._rings = mmap.mmap(self._file, length)
         self._requests = mmap.mmap(self._file, mmap.PAGESIZE, offset=_REQUESTS_OFFSET)
         self._numbers = memoryview(self._rings).cast("I")
-        self._tail, self._head = told[_QUEUE_TAIL] // 4, told[_RESULTS_HEAD] // 4
+        self._tail = told[_QUEUE_TAIL] // 4
+        self._head, self._end = told[_RESULTS_HEAD] // 4, told[_RESULTS_TAIL] // 4
         self._mask = self._numbers[told[_RESULTS_MASK] // 4]
         self._results = told[_RESULTS]
         self._numbers[told[_QUEUE_ARRAY] // 4] = 0
@@ -94,7 +100,10 @@ class KernelWrites:
 
         The memory has to be left alone until there is a result.
         """
-        _REQUEST.pack_into(self._requests, 0, _WRITE, 0, 0, file, offset, address, length, 0)
+        self._number += 1
+        _REQUEST.pack_into(
+            self._requests, 0, _WRITE, 0, 0, file, offset, address, length, 0, self._number
+        )
         tail = self._numbers[self._tail]
         self._numbers[self._tail] = (tail + 1) & 0xFFFF_FFFF
         try:
@@ -104,22 +113,25 @@ class KernelWrites:
             return False
         return True
 
-    def result(self) -> int:
-        """Bytes written, or an error's number below 0. To be called when `event` is readable."""
-        os.eventfd_read(self.event)
-        head = self._numbers[self._head]
-        _, result, _ = _RESULT.unpack_from(
-            self._rings, self._results + (head & self._mask) * _RESULT.size
-        )
-        self._numbers[self._head] = (head + 1) & 0xFFFF_FFFF
-        written: int = result
-        return written
+    def look(self) -> bool:
+        """Whether the write has ended: that `event` is readable is only a hint, says its manual."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.event)
+        while (head := self._numbers[self._head]) != self._numbers[self._end]:
+            number, self.written, _ = _RESULT.unpack_from(
+                self._rings, self._results + (head & self._mask) * _RESULT.size
+            )
+            self._numbers[self._head] = (head + 1) & 0xFFFF_FFFF
+            if number == self._number:
+                return True
+        return False
 
     def wait(self) -> None:
-        """Return when there is a result, as late as that may be."""
+        """Return when the write has ended, as late as that may be."""
         ready = select.poll()
         ready.register(self.event, select.POLLIN)
-        ready.poll()
+        while not self.look():
+            ready.poll()
 
     def close(self) -> None:
         """Free it; not while a write is under way."""

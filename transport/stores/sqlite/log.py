@@ -354,7 +354,7 @@ class SqliteLog:
         return started
 
     def ended(self, writes: KernelWrites) -> bool:
-        """Whether what was started is durable, now that there is a result; else `commit` it."""
+        """Whether what was started is durable, now that it has ended; else `commit` it."""
         changes, dirty = self._started
         try:
             durable = self._storage.ended(changes, writes)

@@ -129,7 +129,7 @@ class Storage:
         return self._journal.start(changes.pack(), writes)
 
     def ended(self, changes: Changes, writes: KernelWrites) -> bool:
-        """Whether what was started is durable, now that there is a result; else `write` it."""
+        """Whether what was started is durable, now that it has ended; else `write` it."""
         place = self._journal.ended(writes)
         if place is not None:
             self._unapplied.add(changes, place)

@@ -48,7 +48,7 @@ class Log(Protocol):
         """Have the kernel begin `commit`; False: it does not, and `commit` has to be called."""
 
     def ended(self, writes: KernelWrites) -> bool:
-        """Whether what was started is durable, now that there is a result; else `commit` it."""
+        """Whether what was started is durable, now that it has ended; else `commit` it."""
 
     def untidy(self) -> bool:
         """Whether there is something for `tidy` to do."""

@@ -8,9 +8,10 @@ from transport.stores.sqlite.kernel_writes import KernelWrites
 
 
 def awaited(writes: KernelWrites) -> None:
-    """Return once there is a result."""
-    ready, _, _ = select.select([writes.event], [], [], SECONDS)
-    assert ready
+    """Return once it has ended."""
+    while not writes.look():
+        ready, _, _ = select.select([writes.event], [], [], SECONDS)
+        assert ready
 
 
 class HeldWrites(KernelWrites):
@@ -36,11 +37,14 @@ class HeldWrites(KernelWrites):
     def go_on(self) -> None:
         os.eventfd_write(self.event, 1)
 
-    def result(self) -> int:
-        os.eventfd_read(self.event)
+    def look(self) -> bool:
+        try:
+            os.eventfd_read(self.event)
+        except BlockingIOError:
+            return False
         awaited(self._inner)
-        result = self._inner.result()
-        return result if self.instead is None else self.instead
+        self.written = self._inner.written if self.instead is None else self.instead
+        return True
 
     def close(self) -> None:
         self._inner.close()

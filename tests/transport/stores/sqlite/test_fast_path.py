@@ -582,6 +582,40 @@ def test_what_it_leaves_to_be_done_is_done_in_time_by_the_thread(path: Path) -> 
     asyncio.run(main())
 
 
+def test_what_is_due_sooner_is_done_sooner(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As trying again after a refusal, before what is retained has to go."""
+    monkeypatch.setattr(sqlite_log, "RETRY_SECONDS", 0.01)
+    room = Room()
+
+    async def main() -> None:
+        async with sqlite(path, disk=room) as store:
+            await joined(store)
+            way, loop = fast_path_of(store), asyncio.get_running_loop()
+            later = way._due = loop.call_later(1000, way._on_due)
+            room.missing = "1 MiB free"
+            with pytest.raises(StoreUnavailableError, match="1 MiB free"):
+                await soon(store.append("t", events(1), None))
+            room.missing = None
+            await until(lambda: store.health() is None)
+            assert later.cancelled()
+
+    asyncio.run(main())
+
+
+def test_a_hint_of_the_kernel_ends_nothing(path: Path, held: list[HeldWrites]) -> None:
+    async def main() -> None:
+        async with sqlite(path, **SETTINGS) as store:
+            await joined(store)
+            first = store.append("t", events(1), None)
+            fast_path_of(store)._ended()
+            assert not first.done()
+            assert thread_of(store).lock.locked()
+            held[0].go_on()
+            assert (await soon(first)).groups == 1
+
+    asyncio.run(main())
+
+
 def test_what_is_due_when_it_is_closed_is_not_done_later(path: Path) -> None:
     async def main() -> None:
         async with sqlite(path, **SETTINGS) as store:
