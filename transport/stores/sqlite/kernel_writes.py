@@ -135,6 +135,9 @@ class KernelWrites:
 
     def close(self) -> None:
         """Free it; not while a write is under way."""
+        self._numbers.release()
+        for mapped in (self._rings, self._requests):
+            mapped.close()  # each has a file of its own
         os.close(self.event)
         os.close(self._file)
 
