@@ -46,7 +46,7 @@ _RESULTS: Final = 25
 """Where in its parameters (`struct io_uring_params`, as 30 numbers) the kernel tells where what is
 in the rings."""
 
-_libc: Final = ctypes.PyDLL(None, use_errno=True)  # none of these calls waits: no need to let go
+_libc: Final = ctypes.PyDLL(None, use_errno=True)  # they do not wait: nothing is to be let go
 _libc.syscall.restype = ctypes.c_long
 
 

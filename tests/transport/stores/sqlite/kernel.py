@@ -3,8 +3,21 @@
 import os
 import select
 
+import pytest
+
 from tests.conformance.kit import SECONDS
 from transport.stores.sqlite.kernel_writes import KernelWrites
+
+
+def _allowed() -> bool:
+    try:
+        KernelWrites().close()
+    except OSError:
+        return False
+    return True
+
+
+NEEDS_IO_URING = pytest.mark.skipif(not _allowed(), reason="io_uring is not allowed here")
 
 
 def awaited(writes: KernelWrites) -> None:

@@ -14,7 +14,12 @@ from tests.transport.stores.sqlite.kit import sqlite
 WORKER = """
 import asyncio, sys
 from pathlib import Path
+
+import structlog
+
 from transport.stores.sqlite.store import SqliteStore
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 async def publish(store, lane):
     number = 0

@@ -17,7 +17,7 @@ import pytest
 from actorbus.errors import StoreUnavailableError, StoreUnusableError
 from actorbus.store import Appended
 from tests.conformance.kit import SECONDS, Reader, backlogs, event, events, read_all, soon
-from tests.transport.stores.sqlite.kernel import HeldWrites
+from tests.transport.stores.sqlite.kernel import NEEDS_IO_URING, HeldWrites
 from tests.transport.stores.sqlite.kit import (
     Failures,
     Room,
@@ -35,6 +35,8 @@ from transport.stores.sqlite.journal_file import JournalFile
 from transport.stores.sqlite.log import CALM_SECONDS
 from transport.stores.sqlite.store import SqliteStore
 from transport.stores.sqlite.thread import Call, WriterThread
+
+pytestmark = NEEDS_IO_URING
 
 SETTINGS: Final[dict[str, Any]] = {"disk": Room()}
 

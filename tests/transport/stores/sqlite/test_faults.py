@@ -13,6 +13,7 @@ import pytest
 from actorbus.errors import StoreUnavailableError
 from actorbus.store import Attempt, GroupOptions
 from tests.conformance.kit import SECONDS, Reader, event, events, soon
+from tests.transport.stores.sqlite.kernel import NEEDS_IO_URING
 from tests.transport.stores.sqlite.kit import (
     Disk,
     Failures,
@@ -486,7 +487,14 @@ def test_closing_gives_up_on_a_disk_that_hangs(
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("way", ["write", "start", "ended"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "write",
+        pytest.param("start", marks=NEEDS_IO_URING),
+        pytest.param("ended", marks=NEEDS_IO_URING),
+    ],
+)
 def test_an_unexpected_error_ends_the_store_instead_of_the_thread(
     path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import pytest
 
 from tests.conformance.kit import SECONDS
-from tests.transport.stores.sqlite.kernel import awaited
+from tests.transport.stores.sqlite.kernel import NEEDS_IO_URING, awaited
 from transport.stores.sqlite import journal as sqlite_journal
 from transport.stores.sqlite import journal_file, kernel_writes
 from transport.stores.sqlite.journal import Journal, Place, read
@@ -29,6 +29,8 @@ from transport.stores.sqlite.journal_file import (
     JournalFile,
 )
 from transport.stores.sqlite.kernel_writes import KernelWrites
+
+pytestmark = NEEDS_IO_URING
 
 SALT: Final = b"one salt"
 HEADER: Final = 24
