@@ -7,15 +7,15 @@ and whatever does not succeed at once, is the thread's.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import structlog
 
 from actorbus.errors import StoreError
 from transport.stores.sqlite.kernel_writes import KernelWrites
-from transport.stores.sqlite.thread import Answer, Call, Log, WriterThread
+from transport.stores.sqlite.thread import Call, Listener, Log, WriterThread
 
 MOST_CALLS: Final = 32
 """Calls of one commit: some 0.1 ms of the loop's time."""
@@ -30,13 +30,6 @@ that was so several times in a row: what is done by both costs more."""
 log = structlog.get_logger("actorbus.store")
 
 
-class Answered(Protocol):
-    """Who is told."""
-
-    def answer(self, answers: Iterable[Answer]) -> None:
-        """These calls are done."""
-
-
 class FastPath:
     """Holds the thread's lock while a commit is under way; used on the loop alone.
 
@@ -48,7 +41,7 @@ class FastPath:
     """
 
     def __init__(
-        self, thread: WriterThread, opened: Log, writes: KernelWrites, listener: Answered
+        self, thread: WriterThread, opened: Log, writes: KernelWrites, listener: Listener
     ) -> None:
         self._thread = thread
         self._log = opened
@@ -62,7 +55,7 @@ class FastPath:
         self._loop.add_reader(writes.event, self._ended)
 
     @classmethod
-    def open(cls, thread: WriterThread, listener: Answered) -> Self | None:
+    def open(cls, thread: WriterThread, listener: Listener) -> Self | None:
         """None where the system has no such writes."""
         if thread.log is None:
             return None

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
@@ -18,6 +18,12 @@ from transport.stores.sqlite.journal_file import JournalFile
 from transport.stores.sqlite.kernel_writes import KernelWrites
 from transport.stores.sqlite.storage import Storage
 from transport.stores.sqlite.store import SqliteStore
+
+NAMES: Final = ("actorbus.db", "actorbus.db-wal", "actorbus.db.journal")
+"""The files of an open store: its database, SQLite's log, the journal."""
+
+Image = dict[str, bytes]
+"""The files of a database by their names, as a crash leaves them."""
 
 
 class Disk:
@@ -169,3 +175,19 @@ def query(path: Path, statement: str) -> list[tuple[Any, ...]]:
         return rows
     finally:
         connection.close()
+
+
+def killed(path: Path) -> Image:
+    """What the next process finds when this one is killed now."""
+    files = ((name, path.with_name(name)) for name in NAMES)
+    return {name: file.read_bytes() for name, file in files if file.exists()}
+
+
+def put(image: Image, directory: Path) -> Path:
+    """Have these files, and no others of a store, in a directory; tells where its database is."""
+    directory.mkdir(exist_ok=True)
+    for name in NAMES:
+        (directory / name).unlink(missing_ok=True)
+    for name, data in image.items():
+        (directory / name).write_bytes(data)
+    return directory / NAMES[0]

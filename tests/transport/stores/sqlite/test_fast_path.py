@@ -22,6 +22,8 @@ from tests.transport.stores.sqlite.kit import (
     Failures,
     Room,
     calm,
+    killed,
+    put,
     sqlite,
     storage_of,
     until,
@@ -100,17 +102,14 @@ def test_it_is_durable_when_it_is_answered(path: Path, tmp_path: Path) -> None:
     """What a killed broker leaves behind has it."""
 
     async def main() -> None:
-        copy = tmp_path / "copy"
-        copy.mkdir()
         async with sqlite(path, **SETTINGS) as store:
             await joined(store)
             before = handed(store)
             for number in range(20):
                 await soon(store.append("t", events(number), None))
             assert handed(store) == before
-            for file in path.parent.glob("actorbus.db*"):
-                (copy / file.name).write_bytes(file.read_bytes())
-        async with sqlite(copy / path.name) as found:
+            copy = put(killed(path), tmp_path / "copy")
+        async with sqlite(copy) as found:
             assert await read_all(found, "t", "a", 20) == [*events(*range(20))]
 
     asyncio.run(main())
@@ -281,27 +280,33 @@ def test_an_io_error_of_the_kernel_ends_the_store(path: Path, held: list[HeldWri
     asyncio.run(main())
 
 
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device (injected)")
+
+
+async def has_kept_nothing(store: SqliteStore) -> None:
+    """The next event is the first one."""
+    assert await backlogs(store, "t") == {"a": 0}
+    again = await soon(store.append("t", events(2), None))
+    assert again.batch is not None
+    assert again.batch.first == 0
+    assert await read_all(store, "t", "a", 1) == [*events(2)]
+
+
 @pytest.mark.parametrize("way", ["start", "ended"])
 def test_what_fails_before_or_after_the_write_is_refused_and_not_kept(
     path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device (injected)")
-
     async def main() -> None:
         async with sqlite(path, **SETTINGS) as store:
             await joined(store)
             before = handed(store)
             with monkeypatch.context() as failing:
-                failing.setattr(storage_of(store), way, fail)
+                failing.setattr(storage_of(store), way, no_room)
                 with pytest.raises(StoreUnavailableError, match="no room"):
                     await soon(store.append("t", events(1), None))
             assert handed(store) == before
-            assert await backlogs(store, "t") == {"a": 0}
-            again = await soon(store.append("t", events(2), None))
-            assert again.batch is not None
-            assert again.batch.first == 0
-            assert await read_all(store, "t", "a", 1) == [*events(2)]
+            await has_kept_nothing(store)
 
     asyncio.run(main())
 
@@ -309,24 +314,17 @@ def test_what_fails_before_or_after_the_write_is_refused_and_not_kept(
 def test_what_the_thread_can_t_write_either_is_refused_and_not_kept(
     path: Path, held: list[HeldWrites], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device (injected)")
-
     async def main() -> None:
         async with sqlite(path, **SETTINGS) as store:
             await joined(store)
             held[0].instead = -errno.ENOSPC
             with monkeypatch.context() as full:
-                full.setattr(JournalFile, "write", fail)
+                full.setattr(JournalFile, "write", no_room)
                 first = store.append("t", events(1), None)
                 held[0].go_on()
                 with pytest.raises(StoreUnavailableError, match="no room"):
                     await soon(first)
-            assert await backlogs(store, "t") == {"a": 0}
-            again = await soon(store.append("t", events(2), None))
-            assert again.batch is not None
-            assert again.batch.first == 0
-            assert await read_all(store, "t", "a", 1) == [*events(2)]
+            await has_kept_nothing(store)
 
     asyncio.run(main())
 
@@ -521,8 +519,6 @@ def test_groups_with_many_gaps_are_the_threads(
 
 def test_settling_goes_with_it(path: Path, tmp_path: Path) -> None:
     async def main() -> None:
-        copy = tmp_path / "copy"
-        copy.mkdir()
         async with sqlite(path, **SETTINGS) as store:
             await joined(store)
             reader = await Reader.of(store, "t", "a")
@@ -530,10 +526,9 @@ def test_settling_goes_with_it(path: Path, tmp_path: Path) -> None:
             log = store._opened()[1]
             assert not log._dirty
             assert log.pause() is not None
-            for file in path.parent.glob("actorbus.db*"):
-                (copy / file.name).write_bytes(file.read_bytes())
+            copy = put(killed(path), tmp_path / "copy")
             await reader.close()
-        async with sqlite(copy / path.name) as found:
+        async with sqlite(copy) as found:
             assert await read_all(found, "t", "a", 1) == [*events(2)]
 
     asyncio.run(main())

@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -32,18 +32,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_journal, "AHEAD_BYTES", AHEAD)
     monkeypatch.setattr(journal_file, "BLOCK", 1)  # blocks: test_journal_file
     monkeypatch.setattr(journal_file, "_open_direct", lambda path: None)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "a.db.journal"
-
-
-@pytest.fixture
-def file(path: Path) -> Iterator[JournalFile]:
-    file = JournalFile(path)
-    yield file
-    file.close()
 
 
 def payloads(file: JournalFile, tail: Place = BEGINNING, salt: bytes = SALT) -> list[bytes]:

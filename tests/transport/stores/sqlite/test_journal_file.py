@@ -38,18 +38,6 @@ MOST: Final = 16 * BLOCK
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "a.db.journal"
-
-
-@pytest.fixture
-def file(path: Path) -> Iterator[JournalFile]:
-    file = JournalFile(path)
-    yield file
-    file.close()
-
-
-@pytest.fixture
 def writes() -> Iterator[KernelWrites]:
     writes = KernelWrites()
     yield writes
@@ -413,6 +401,13 @@ class Ring:
         self.journal.tail = self.kept[0][0] if self.kept else self.journal.head
 
 
+@pytest.fixture
+def two_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The length of a ring, which can't be made longer."""
+    monkeypatch.setattr(sqlite_journal, "START_BYTES", 2 * BLOCK)
+    monkeypatch.setattr(sqlite_journal, "MOST_BYTES", 2 * BLOCK)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_exactly_the_records_that_are_needed_are_read_from_blocks(
     file: JournalFile, writes: KernelWrites, seed: int, monkeypatch: pytest.MonkeyPatch
@@ -444,12 +439,11 @@ def test_exactly_the_records_that_are_needed_are_read_from_blocks(
     assert ring.by_kernel > 50
 
 
+@pytest.mark.usefixtures("two_blocks")
 def test_the_zeros_behind_a_record_leave_the_tail_alone(
-    file: JournalFile, writes: KernelWrites, monkeypatch: pytest.MonkeyPatch
+    file: JournalFile, writes: KernelWrites
 ) -> None:
     """The head comes round to just before the tail, in one block with it."""
-    monkeypatch.setattr(sqlite_journal, "START_BYTES", 2 * BLOCK)
-    monkeypatch.setattr(sqlite_journal, "MOST_BYTES", 2 * BLOCK)
     ring = Ring(file, writes)
     for number in range(7):
         ring.append(bytes([number]) * 1000, by_kernel=False)
@@ -484,12 +478,11 @@ def test_a_record_that_the_kernel_did_not_write_is_appended_then(
     assert list(read(file, SALT, ring.journal.tail)) == ring.kept
 
 
+@pytest.mark.usefixtures("two_blocks")
 def test_one_that_the_disk_has_all_the_same_is_not_read_though_the_next_is_elsewhere(
-    file: JournalFile, writes: KernelWrites, monkeypatch: pytest.MonkeyPatch
+    file: JournalFile, writes: KernelWrites
 ) -> None:
     """Both have the same number."""
-    monkeypatch.setattr(sqlite_journal, "START_BYTES", 2 * BLOCK)
-    monkeypatch.setattr(sqlite_journal, "MOST_BYTES", 2 * BLOCK)
     ring = Ring(file, writes)
     for number in range(6):
         ring.append(bytes([number]) * 1200, by_kernel=False)

@@ -6,14 +6,14 @@ import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 import pytest
 
 from actorbus.errors import StoreUnavailableError, StoreUnusableError
 from actorbus.store import Attempt
-from tests.transport.stores.sqlite.kit import Room, query
+from tests.transport.stores.sqlite.kit import NAMES, Image, Room, killed, put, query
 from transport.stores.sqlite import journal as sqlite_journal
 from transport.stores.sqlite import storage as sqlite_storage
 from transport.stores.sqlite import trim as sqlite_trim
@@ -22,11 +22,7 @@ from transport.stores.sqlite.log import SqliteLog
 from transport.stores.sqlite.rows import GroupRow
 from transport.stores.sqlite.store import SqliteStore
 
-NAMES: Final = ("actorbus.db", "actorbus.db-wal", "actorbus.db.journal")
 DATABASE, WAL, JOURNAL = NAMES
-
-Image = dict[str, bytes]
-"""The files of a database by their names, as a crash leaves them."""
 
 
 @pytest.fixture(autouse=True)
@@ -132,27 +128,12 @@ class _Journal(JournalFile):
         self._disk.look()
 
 
-def killed(path: Path) -> Image:
-    """What the next process finds when this one is killed now."""
-    files = ((name, path.with_name(name)) for name in NAMES)
-    return {name: file.read_bytes() for name, file in files if file.exists()}
-
-
 def powerless(path: Path, disk: Disk) -> Image:
     """What the next process finds when there is no power from now on."""
     image = killed(path)
     for name in image:
         image[name] = disk.durable.get(path.with_name(name), b"")
     return image
-
-
-def put(image: Image, directory: Path) -> Path:
-    directory.mkdir(exist_ok=True)
-    for name in NAMES:
-        (directory / name).unlink(missing_ok=True)
-    for name, data in image.items():
-        (directory / name).write_bytes(data)
-    return directory / DATABASE
 
 
 class Event(NamedTuple):
